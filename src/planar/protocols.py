@@ -1,0 +1,259 @@
+"""The four things that can be exchanged, each by what it promises.
+
+Nothing inherits from these: the type checker and the contract suites in `planar.testing` hold an
+implementation to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from planar.errors import PlanarError
+    from planar.events import Event
+    from planar.types import (
+        Amount,
+        Candidate,
+        Charge,
+        ChatRequest,
+        Completion,
+        Embeddings,
+        EmbedRequest,
+        Health,
+        Lease,
+        LeaseId,
+        LedgerEntry,
+        Limit,
+        ModelInfo,
+        Receipt,
+        ResponseInfo,
+        Route,
+        RouteRequest,
+        Timeouts,
+        UsageReport,
+    )
+
+
+class Clock(Protocol):
+    """Where time comes from. Tests pass `planar.testing.FakeClock`."""
+
+    def monotonic(self) -> float:
+        """Seconds that only grow, on the scale of `anyio.current_time()` inside an event loop."""
+        ...
+
+    def time(self) -> float:
+        """Seconds since the epoch."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """What one attempt may use.
+
+    Attributes:
+        deadline: On the clock of `anyio.current_time()`; `None` means without end.
+        attempt: From 1, over the whole call.
+        tenant: For fair queues in front of scarce providers; it never leaves the process.
+        response: To be filled by the provider while the answer arrives.
+    """
+
+    clock: Clock
+    timeouts: Timeouts
+    response: ResponseInfo
+    deadline: float | None = None
+    idempotency_key: str | None = None
+    attempt: int = 1
+    tenant: str = "default"
+    strict: bool = False
+
+
+class Provider(Protocol):
+    """Serves models. Its name is unique within a client."""
+
+    @property
+    def name(self) -> str:
+        """The prefix in `name:model`."""
+        ...
+
+    def stream(
+        self, request: ChatRequest, *, model: str, call: Call
+    ) -> AbstractAsyncContextManager[AsyncIterator[Sequence[Event]]]:
+        """Ask for one answer.
+
+        Entering the block sends the request. The iterator gives one batch per read: only deltas, `Notice`,
+        at most one `UsageReported`, and one `Finish` last; a batch may be empty (a keep-alive arrived).
+        Leaving the block, however that comes about, stops the computation or closes the connection and
+        fills `call.response.usage` where the provider knows what was used. It keeps no cancel scope or
+        task group open between two batches, so that the block may be left from another task.
+
+        Nothing is retried. `connect`, `first_token` and `stall` of `call.timeouts` are the provider's to
+        keep; `deadline` is the client's.
+
+        Raises:
+            RequestError: This request cannot succeed here.
+            ProviderError: The provider failed.
+        """
+        ...
+
+    async def embed(self, request: EmbedRequest, *, model: str, call: Call) -> Embeddings:
+        """Turn texts into vectors, in their order.
+
+        Raises:
+            UnsupportedError: The provider has no embeddings.
+        """
+        ...
+
+    async def models(self) -> Sequence[ModelInfo]:
+        """The models it serves now."""
+        ...
+
+    async def check(self) -> Health:
+        """Whether it can be reached and accepts our key. Never raises."""
+        ...
+
+    async def aclose(self) -> None:
+        """Give back what it opened. It may be used again afterwards only by a new client."""
+        ...
+
+
+@runtime_checkable
+class KnowsModels(Protocol):
+    """A provider that can describe its models without asking anybody, such as a local one."""
+
+    def describe(self, model: str) -> ModelInfo | None:
+        """What is known of `model`; `None` if the provider certainly does not serve it. No I/O."""
+        ...
+
+    def default_models(self) -> Sequence[str]:
+        """What `model="auto"` may use of it. No I/O."""
+        ...
+
+
+class Router(Protocol):
+    """Decides the order in which deployments are tried."""
+
+    def plan(self, request: RouteRequest, candidates: Sequence[Candidate]) -> Route:
+        """Filter, score and order. A pure function: no clock, no I/O, the same input gives the same route.
+
+        Raises:
+            InvalidRequestError: The strategy is not one that this router knows.
+        """
+        ...
+
+
+class QuotaStore(Protocol):
+    """Remembers what each tenant has spent and what it has promised to spend.
+
+    Each verb is one atomic step over every scope of the path and every dimension, and is idempotent by
+    lease id: a repeated call has one effect and the first answer.
+    """
+
+    async def reserve(self, lease_id: LeaseId, tenant: str, *, hold: Amount, ttl: float, deployment: str) -> Lease:
+        """Hold `hold` on every scope of the path until it is settled or `ttl` seconds pass.
+
+        Raises:
+            QuotaExceededError: A scope has no room. Nothing was held anywhere.
+            UnknownPriceError: `hold.nano_usd` is `None` and a money limit is on the path.
+            UnknownTenantError: The store takes only tenants that were set up, and this is none.
+        """
+        ...
+
+    async def extend(self, lease: Lease, *, more: Amount, ttl: float) -> Lease:
+        """Hold `more` beside what is held, and live `ttl` seconds from now. Only the addition is checked.
+
+        Raises:
+            QuotaExceededError: No room. What was held before is still held.
+        """
+        ...
+
+    async def dispatched(self, lease: Lease) -> None:
+        """The provider has been asked: from here on expiry charges instead of releasing."""
+        ...
+
+    async def settle(self, lease: Lease, *, charge: Charge) -> Receipt:
+        """Replace the hold with what was used, and write the ledger row in the same step.
+
+        After an expiry that charged, the difference becomes a correction row. Settling twice changes nothing.
+        """
+        ...
+
+    async def release(self, lease: Lease) -> None:
+        """Give the hold back: the provider was never asked."""
+        ...
+
+    async def refund(self, lease_id: LeaseId, *, amount: Amount, reason: str) -> Receipt:
+        """Credit part of what a lease was charged, as a new row.
+
+        Raises:
+            InvalidRequestError: More than was charged, or nothing was.
+        """
+        ...
+
+    async def usage(self, tenant: str, *, since: float | None = None, until: float | None = None) -> UsageReport:
+        """What a scope used between two times (seconds since the epoch, end excluded), children included."""
+        ...
+
+    def ledger(
+        self, tenant: str | None = None, *, since: float | None = None, until: float | None = None
+    ) -> AsyncIterator[LedgerEntry]:
+        """The rows of a scope and its children, oldest first."""
+        ...
+
+    async def set_limits(self, tenant: str, *limits: Limit) -> None:
+        """Replace the limits of one scope. Leases that exist are not touched."""
+        ...
+
+    async def limits(self, tenant: str) -> tuple[Limit, ...]:
+        """The limits of one scope, without its parents'."""
+        ...
+
+    async def aclose(self) -> None:
+        """Give back what it opened."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestContext:
+    """What telemetry is told when a request begins. Prompt and answer are not part of it."""
+
+    request_id: str
+    tenant: str
+    operation: str
+    model: str
+    streamed: bool
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+class RequestObserver(Protocol):
+    """Watches one request. Every method returns at once and never raises."""
+
+    def routed(self, route: Route) -> None:
+        """The router has decided."""
+        ...
+
+    def attempt_started(self, number: int, deployment: str) -> None:
+        """A deployment is being asked."""
+        ...
+
+    def first_token(self, seconds: float) -> None:
+        """The first delta arrived, `seconds` after the call."""
+        ...
+
+    def attempt_ended(self, number: int, error: PlanarError | None) -> None:
+        """An attempt is over."""
+        ...
+
+    def finished(self, completion: Completion | None, error: BaseException | None) -> None:
+        """The request is over; called exactly once."""
+        ...
+
+
+class Telemetry(Protocol):
+    """Sees every request, and never hurts one."""
+
+    def request(self, context: RequestContext) -> AbstractContextManager[RequestObserver]:
+        """Open for as long as the request runs. Never blocks, never raises."""
+        ...

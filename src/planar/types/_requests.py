@@ -1,0 +1,89 @@
+"""What is asked for, how long it may take, and what it may never do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from planar.types._messages import Message, OutputSchema, Tool, ToolChoice
+from planar.types._words import JSON, Capability, Effort
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatRequest:
+    """A checked request for one answer, in words that every provider's codec understands.
+
+    Attributes:
+        max_tokens: What goes on the wire; `None` leaves it out where the vendor allows.
+        temperature: 0 to 2.
+        reasoning: An effort, or a budget in tokens.
+        logprobs: How many alternatives to report per token (0: only the chosen one); `None`: no logprobs.
+        streamed: Which of the two forms of the answer to ask for.
+        extra_body: Fields that Planar does not know, by provider name, sent untouched.
+    """
+
+    messages: tuple[Message, ...]
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    reasoning: Effort | int | None = None
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice | None = None
+    output: OutputSchema | None = None
+    logprobs: int | None = None
+    service_tier: str | None = None
+    cache: str | None = None
+    extra_body: Mapping[str, JSON] = field(default_factory=dict[str, Any])
+    streamed: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedRequest:
+    """Texts to turn into vectors. `dimensions` shortens them where the model can."""
+
+    inputs: tuple[str, ...]
+    dimensions: int | None = None
+    extra_body: Mapping[str, JSON] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """How long each phase of one attempt may take, in seconds. `None` means without end.
+
+    Attributes:
+        connect: Until the connection stands.
+        first_token: From sending the request to the first delta.
+        stall: Between two events that carry content; keep-alives do not count.
+        total: The whole call, retries and fallbacks included.
+    """
+
+    connect: float | None = 10.0
+    first_token: float | None = 300.0
+    stall: float | None = 120.0
+    total: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Constraints:
+    """What a route may never violate, by fallback, hedge or resumption either.
+
+    Attributes:
+        vendors: Only these providers (their `name`).
+        regions: Only deployments known to be in one of these.
+        max_cost_usd: Upper bound of one call; a deployment whose price is unknown does not pass.
+        min_quality: Lowest quality score, on the catalog's scale of 0 to 100.
+        local_only: Only models that run in this process.
+        needs: Capabilities the deployment must have.
+    """
+
+    vendors: frozenset[str] | None = None
+    excluded_vendors: frozenset[str] = frozenset()
+    regions: frozenset[str] | None = None
+    max_cost_usd: Decimal | None = None
+    min_quality: float | None = None
+    local_only: bool = False
+    needs: frozenset[Capability] = frozenset()

@@ -1,0 +1,256 @@
+"""Who pays, how much they may, and what is written down about it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Literal, Self
+
+from planar.errors import ConfigurationError, InvalidRequestError, UnknownTenantError
+from planar.types._answers import Usage
+from planar.types._models import Price
+from planar.types._words import Dimension, LeaseId, nano, usd
+
+_SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+
+
+class TenantPath(str):
+    """Who pays: one to four names from the root down, such as `acme/search/alice`.
+
+    Raises:
+        UnknownTenantError: The text is not such a path.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, path: str) -> Self:
+        if type(path) is cls:
+            return path
+        segments = path.split("/") if isinstance(path, str) else []
+        if not 1 <= len(segments) <= 4 or not all(_SEGMENT.fullmatch(segment) for segment in segments):
+            raise UnknownTenantError(
+                f"{path!r} is not a tenant: write one to four names joined by '/', each of letters, digits and . _ @ -,"
+                " such as 'acme' or 'acme/search/alice'",
+                tenant=str(path),
+            )
+        return super().__new__(cls, path)
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """Every scope that a request of this tenant counts against, root first."""
+        segments = self.split("/")
+        return tuple("/".join(segments[: depth + 1]) for depth in range(len(segments)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Amount:
+    """What is held or used: whole, never negative. `nano_usd=None` means that the price is unknown."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    nano_usd: int | None = 0
+
+    def __post_init__(self) -> None:
+        for name in ("input_tokens", "output_tokens", "nano_usd"):
+            value = getattr(self, name)
+            if value is None and name == "nano_usd":
+                continue
+            if type(value) is not int or value < 0:
+                raise InvalidRequestError(f"{name} must be a whole number of at least 0, not {value!r}", param=name)
+
+    @property
+    def tokens(self) -> int:
+        """Input and output together."""
+        return self.input_tokens + self.output_tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """One bound on one scope. Use the constructors below: they name the unit.
+
+    Attributes:
+        amount: Requests, tokens, concurrent requests or nano-USD, by `dimension`.
+        window: `rate` (a bucket refilled over `seconds`, holding `burst`), a calendar `day`, `week` or `month`
+            in `tz`, `rolling` over `seconds`, or `total` for ever; concurrency has `none`.
+    """
+
+    dimension: Dimension
+    amount: int
+    window: Literal["rate", "day", "week", "month", "rolling", "total", "none"]
+    seconds: int = 0
+    burst: int = 0
+    tz: str = "UTC"
+
+    def __post_init__(self) -> None:
+        for name in ("amount", "seconds", "burst"):
+            value = getattr(self, name)
+            if type(value) is not int or value < 0:
+                raise ConfigurationError(f"a limit's {name} must be a whole number of at least 0, not {value!r}")
+        if self.amount > 2**53:
+            raise ConfigurationError(f"a limit of {self.amount} is above 2**53, which not every store can count")
+        if self.window in ("rate", "rolling") and self.seconds < 1:
+            raise ConfigurationError(f"a {self.window} limit needs seconds of at least 1")
+        if self.window == "rate" and (self.amount < 1 or self.burst < 1):
+            raise ConfigurationError("a rate limit needs an amount and a burst of at least 1")
+
+    @classmethod
+    def requests(cls, amount: int, *, per: Literal["minute", "hour"] = "minute", burst: int | None = None) -> Limit:
+        """At most `amount` requests a minute or hour; `burst` may come at once (default: all of them)."""
+        seconds = _PER[per]
+        return cls(
+            dimension="requests",
+            amount=amount,
+            window="rate",
+            seconds=seconds,
+            burst=amount if burst is None else burst,
+        )
+
+    @classmethod
+    def tokens_per_minute(
+        cls, amount: int, *, kind: Literal["input_tokens", "output_tokens", "tokens"] = "tokens"
+    ) -> Limit:
+        """At most `amount` tokens a minute, refilled evenly; a request may not be larger than that."""
+        return cls(dimension=kind, amount=amount, window="rate", seconds=60, burst=amount)
+
+    @classmethod
+    def concurrency(cls, amount: int) -> Limit:
+        """At most `amount` requests at the same time."""
+        return cls(dimension="concurrency", amount=amount, window="none")
+
+    @classmethod
+    def tokens(
+        cls,
+        amount: int,
+        *,
+        per: Literal["day", "week", "month", "total"] = "month",
+        kind: Literal["input_tokens", "output_tokens", "tokens"] = "tokens",
+        tz: str = "UTC",
+    ) -> Limit:
+        """At most `amount` tokens per calendar period in the time zone `tz`, or in all."""
+        return cls(dimension=kind, amount=amount, window=per, tz=tz)
+
+    @classmethod
+    def usd(
+        cls, amount: Decimal | str | int, *, per: Literal["day", "week", "month", "total"] = "month", tz: str = "UTC"
+    ) -> Limit:
+        """At most this much money per calendar period in the time zone `tz`, or in all.
+
+        Raises:
+            ConfigurationError: The amount is not a number of at least 0, or finer than a nano-USD.
+        """
+        return cls(dimension="nano_usd", amount=nano(amount), window=per, tz=tz)
+
+    @classmethod
+    def rolling(cls, amount: int, *, dimension: Dimension, seconds: int) -> Limit:
+        """At most `amount` within any `seconds`, kept in 60 buckets: one is forgotten at a time."""
+        return cls(dimension=dimension, amount=amount, window="rolling", seconds=seconds)
+
+
+_PER: Mapping[str, int] = {"minute": 60, "hour": 3600}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Headroom:
+    """What is left under the tightest limit; `None` where nothing bounds it."""
+
+    tokens: int | None = None
+    nano_usd: int | None = None
+
+    @property
+    def bounded(self) -> bool:
+        """Some limit on tokens or money applies."""
+        return self.tokens is not None or self.nano_usd is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """A hold on every scope of a tenant's path.
+
+    Attributes:
+        expires: On the store's clock; after it the hold is released, or charged if the call was dispatched.
+        headroom: What the tightest scope could still hold beyond this lease; a field is `None` where no limit
+            bounds it. `output_tokens` is what any token limit leaves, `nano_usd` what any money limit leaves.
+    """
+
+    id: LeaseId
+    tenant: TenantPath
+    hold: Amount
+    expires: float
+    deployment: str
+    headroom: Headroom
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Charge:
+    """What a call really used, for the ledger.
+
+    Attributes:
+        amount: Tokens and money; `nano_usd=None` is booked as unknown, not as zero.
+        price: The price that was applied, frozen into the ledger row.
+        flags: `estimated`, `suspect`, `cut`, `failed`.
+    """
+
+    amount: Amount
+    usage: Usage | None = None
+    price: Price | None = None
+    flags: frozenset[Literal["estimated", "suspect", "cut", "failed"]] = frozenset()
+    metadata: Mapping[str, str] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerEntry:
+    """One line of the append-only book.
+
+    Attributes:
+        kind: `settled`, `expired` (charged because nobody settled in time), `correction`, `refund`.
+        amount: Signed for corrections and refunds, by `sign`.
+        time: Seconds since the epoch, on the store's clock.
+    """
+
+    lease_id: LeaseId
+    kind: Literal["settled", "expired", "correction", "refund"]
+    tenant: TenantPath
+    deployment: str
+    input_tokens: int
+    output_tokens: int
+    nano_usd: int | None
+    time: float
+    usage: Usage | None = None
+    price: Price | None = None
+    flags: frozenset[str] = frozenset()
+    reason: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What a settle or refund did: the row that now stands in the ledger."""
+
+    entry: LedgerEntry
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageReport:
+    """What one scope used in a span of time, its children included.
+
+    Attributes:
+        unpriced: Rows whose price was unknown; `nano_usd` does not contain them.
+        held: What requests in flight hold now.
+    """
+
+    tenant: TenantPath
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    nano_usd: int
+    unpriced: int
+    held: Amount
+    concurrent: int
+
+    @property
+    def cost_usd(self) -> Decimal:
+        """The priced part, in USD."""
+        return usd(self.nano_usd)
