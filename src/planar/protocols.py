@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from planar.errors import PlanarError
@@ -129,6 +129,24 @@ class KnowsModels(Protocol):
 
     def default_models(self) -> Sequence[str]:
         """What `model="auto"` may use of it. No I/O."""
+        ...
+
+
+@runtime_checkable
+class CountsTokens(Protocol):
+    """A provider that can count a prompt exactly, such as a local one by its own vocabulary."""
+
+    async def count_tokens(self, request: ChatRequest, *, model: str) -> int:
+        """How many tokens the prompt of `request` has for `model`."""
+        ...
+
+
+@runtime_checkable
+class UsesTransport(Protocol):
+    """A provider behind HTTP, which leaves the choice of the library to the client."""
+
+    def use_transport(self, library: Literal["httpx", "httpx2", "aiohttp"]) -> None:
+        """Use this library from the first request on. Without effect beside a caller's own HTTP client."""
         ...
 
 

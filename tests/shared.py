@@ -1,0 +1,24 @@
+"""Where the recorded exchanges and other shared material are: read in place, never copied."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(os.environ.get("PLANAR_SHARED", Path(__file__).parents[2] / "shared"))
+
+
+def shared(name: str) -> Path:
+    """The folder or file of this name in the shared material.
+
+    Where it is missing, the module that asks is skipped with one visible line; in CI that is a failure.
+    """
+    path = ROOT / name
+    if not path.exists():
+        line = f"shared material is missing: {path} (set PLANAR_SHARED)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(line, pytrace=False)
+        pytest.skip(line, allow_module_level=True)
+    return path
