@@ -1,0 +1,46 @@
+"""Telemetry that tells nobody."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from types import TracebackType
+
+from planar.errors import PlanarError
+from planar.protocols import RequestContext, RequestObserver
+from planar.types import Completion, Route
+
+
+class NullTelemetry:
+    """Sees every request and keeps nothing of it. Costs one call per request."""
+
+    def request(self, context: RequestContext) -> AbstractContextManager[RequestObserver]:
+        """One shared observer that forgets."""
+        return _NOBODY
+
+
+class _Nobody:
+    def __enter__(self) -> RequestObserver:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        return None
+
+    def routed(self, route: Route) -> None:
+        return None
+
+    def attempt_started(self, number: int, deployment: str) -> None:
+        return None
+
+    def first_token(self, seconds: float) -> None:
+        return None
+
+    def attempt_ended(self, number: int, error: PlanarError | None) -> None:
+        return None
+
+    def finished(self, completion: Completion | None, error: BaseException | None) -> None:
+        return None
+
+
+_NOBODY = _Nobody()
