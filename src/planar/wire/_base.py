@@ -32,7 +32,11 @@ class WireRequest:
 
 
 class Decoder(Protocol):
-    """Turns a body, cut anywhere, into events."""
+    """Turns a body, cut anywhere, into events.
+
+    An error does not swallow what came before it in the same bytes: those events are returned, and the next
+    call raises, be it `feed(b"")`. Whoever reads the body makes that call before it waits for more.
+    """
 
     def feed(self, data: bytes) -> Sequence[Event]:
         """The events that are complete now; none for half an event or a keep-alive.

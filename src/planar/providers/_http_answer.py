@@ -1,0 +1,209 @@
+"""The streamed half of what HTTP providers share: one answer, as it arrives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import anyio
+
+from planar.errors import ProviderError, ProviderTimeoutError, RequestError, StreamInterruptedError
+from planar.events import Event, Finish
+from planar.protocols import Call
+from planar.providers._http import Endpoint
+from planar.transport import HttpResponse
+from planar.transport._silence import make_silence
+from planar.types import Phase
+from planar.wire._base import Decoder, WireRequest
+from planar.wire._errors import rate_limits, request_id
+
+CLOSING = 5.0
+"""Seconds that closing a connection may take, whatever the caller is being cancelled for."""
+DRAINING = 0.25
+"""Seconds that a finished answer's body may take to end, so that its connection can be used again."""
+
+
+class HttpAnswer:
+    """One answer as it arrives: the block that asks for it, and the iterator over its batches.
+
+    Args:
+        endpoint: Whom to ask.
+        encode: Writes the request; called when the block is entered.
+        decoder: Reads the answer.
+        call: What this attempt may use.
+        deployment: `provider:model`, for errors.
+        streamed: Whether a stream was asked for. In the whole form every byte is progress; in a stream only content.
+    """
+
+    __slots__ = (
+        "_call",
+        "_decoder",
+        "_deployment",
+        "_encode",
+        "_ended",
+        "_endpoint",
+        "_exchange",
+        "_exhausted",
+        "_finished",
+        "_notices",
+        "_pieces",
+        "_silence",
+        "_since",
+        "_spoken",
+        "_streamed",
+    )
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        encode: Callable[[], WireRequest],
+        decoder: Decoder,
+        *,
+        call: Call,
+        deployment: str,
+        streamed: bool,
+    ) -> None:
+        self._endpoint = endpoint
+        self._encode = encode
+        self._decoder = decoder
+        self._call = call
+        self._deployment = deployment
+        self._streamed = streamed
+        self._exchange: Any = None
+        self._pieces: Any = None
+        self._silence: Any = None
+        self._notices: Sequence[Event] = ()
+        self._since: float | None = None  # when the wait for content began; None after content
+        self._spoken = False  # something was said: from here on silence is a stall
+        self._finished = False  # `Finish` was given
+        self._ended = False  # no batch will follow
+        self._exhausted = False  # the body was read to its end
+
+    async def __aenter__(self) -> Self:
+        wire = self._encode()
+        call, endpoint = self._call, self._endpoint
+        self._notices = wire.notices
+        self._since = call.clock.monotonic()
+        timeouts = call.timeouts
+        request = endpoint.request(wire, connect=timeouts.connect, answer=timeouts.first_token)
+        exchange = endpoint.transport.open(request)
+        try:
+            response = await exchange.__aenter__()
+        except ProviderError as error:
+            endpoint.sign(error, self._deployment)
+            raise
+        self._exchange = exchange
+        try:
+            await self._accept(response)
+        except BaseException:
+            await self._leave()
+            raise
+        return self
+
+    async def _accept(self, response: HttpResponse) -> None:
+        if not 200 <= response.status < 300:
+            now = self._call.clock.time()
+            raise await self._endpoint.refused(response, now=now, deployment=self._deployment)
+        info = self._call.response
+        info.request_id = request_id(response.headers)
+        info.rate_limits = rate_limits(response.headers)
+        self._pieces = aiter(response)
+        self._silence = make_silence()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Sequence[Event]:
+        if self._notices:
+            notices, self._notices = self._notices, ()
+            return notices
+        if self._ended:
+            raise StopAsyncIteration
+        if self._finished:
+            await self._drain()
+            raise StopAsyncIteration
+        try:
+            if self._spoken:
+                self._decoder.feed(b"")  # an error that came with the last events
+            piece = await self._read()
+            events = self._decoder.close() if piece is None else self._decoder.feed(piece)
+        except (ProviderError, RequestError) as error:
+            self._sign(error)
+            raise
+        if piece is None:
+            self._ended = True
+            if not events:
+                raise StopAsyncIteration
+        elif events or not self._streamed:
+            self._spoken = True
+            self._since = None
+            self._finished = bool(events) and type(events[-1]) is Finish
+        return events
+
+    def _sign(self, error: ProviderError | RequestError) -> None:
+        info = self._call.response
+        self._endpoint.sign(error, self._deployment)
+        error.request_id = error.request_id or info.request_id
+        if isinstance(error, StreamInterruptedError) and error.usage is None:
+            error.usage = info.usage
+
+    async def _read(self) -> bytes | None:
+        """The next piece, if it comes before the clock runs out; `None` at the end of the body.
+
+        The time that the caller takes between two reads does not count.
+        """
+        timeouts = self._call.timeouts
+        limit = timeouts.stall if self._spoken else timeouts.first_token
+        try:
+            if limit is None:
+                return bytes(await self._pieces.__anext__())
+            now = self._call.clock.monotonic()
+            if self._since is None:
+                self._since = now
+            left = self._since + limit - now
+            if left > 0:
+                piece: bytes = await self._silence.wait(self._pieces.__anext__, left)
+                return piece
+        except StopAsyncIteration:
+            self._exhausted = True
+            return None
+        except TimeoutError:
+            pass
+        raise self._too_silent(limit)
+
+    def _too_silent(self, limit: float | None) -> ProviderTimeoutError:
+        phase: Phase = "stall" if self._spoken else "first_token"
+        when = "between two pieces of its answer" if self._spoken else "before it said anything"
+        return ProviderTimeoutError(f"the provider was silent for {limit:g} s {when}", phase=phase)
+
+    async def _drain(self) -> None:
+        """Read the little that follows a finished answer: a connection that is read to its end is used again."""
+        self._ended = True
+        try:
+            for _ in range(8):
+                await self._silence.wait(self._pieces.__anext__, DRAINING)
+        except StopAsyncIteration:
+            self._exhausted = True
+        except (TimeoutError, ProviderError):
+            return  # the answer was whole: whatever follows is closed with the connection
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._finished and not self._ended and kind is None:
+            await self._drain()
+        await self._leave()
+
+    async def _leave(self) -> None:
+        exchange, self._exchange = self._exchange, None
+        if self._silence is not None:
+            self._silence.stop()
+        if exchange is None:
+            return
+        if self._exhausted:
+            await exchange.__aexit__(None, None, None)
+            return
+        # A caller who is being cancelled still closes the connection: the vendor stops counting then.
+        with anyio.CancelScope(shield=True, deadline=anyio.current_time() + CLOSING):
+            await exchange.__aexit__(None, None, None)
