@@ -1,0 +1,223 @@
+"""The money side of one attempt: hold, keep up with the stream, settle."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from planar.catalog import cost_bound, cost_of
+from planar.errors import QuotaExceededError
+from planar.protocols import QuotaStore
+from planar.types import Amount, Candidate, Charge, Lease, LeaseId, Price, TenantPath, Usage
+
+SLICE = 1024
+"""Output tokens that are held at a time."""
+LEAST = 16
+"""Fewest output tokens that are worth asking for when a budget runs low."""
+LEASE_SECONDS = 120.0
+
+Flag: TypeAlias = Literal["estimated", "suspect", "cut", "failed"]
+
+
+@dataclass(slots=True, kw_only=True)
+class Terms:
+    """What an attempt is booked on.
+
+    Attributes:
+        wanted: Most tokens of the answer that the caller asked for.
+        at_once: Hold the whole answer instead of slices: the caller refuses a shortened one.
+        count: Counts the prompt exactly; asked only when the bound does not fit.
+    """
+
+    tenant: TenantPath
+    candidate: Candidate
+    wanted: int | None
+    at_once: bool
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    count: Callable[[], Awaitable[int]] | None = None
+
+    @property
+    def ceiling(self) -> int | None:
+        """Most tokens that the answer can have by the caller's word and the model's nature."""
+        return self.candidate.output_tokens_bound
+
+    def hold(self, input_tokens: int, output_tokens: int) -> Amount:
+        """An upper bound of so many tokens, in money too where the price is known."""
+        price = self.candidate.info.price
+        money = None if price is None else cost_bound(price, input_tokens=input_tokens, output_tokens=output_tokens)
+        return Amount(input_tokens=input_tokens, output_tokens=output_tokens, nano_usd=money)
+
+
+class Booking:
+    """A lease, and how much of it the stream has used up. Made by `book`.
+
+    Attributes:
+        bounded: Some limit on tokens or money applies to the tenant.
+        max_tokens: What goes on the wire.
+    """
+
+    __slots__ = (
+        "_denied",
+        "_dispatched",
+        "_input",
+        "_lease",
+        "_output",
+        "_renew_at",
+        "_store",
+        "_terms",
+        "bounded",
+        "max_tokens",
+    )
+
+    def __init__(self, store: QuotaStore, terms: Terms, lease: Lease, *, now: float) -> None:
+        self._store = store
+        self._terms = terms
+        self._lease = lease
+        self._input = lease.hold.input_tokens
+        self._output = lease.hold.output_tokens
+        self._renew_at = now + LEASE_SECONDS / 2
+        self._dispatched = False
+        self._denied: QuotaExceededError | None = None
+        self.bounded = lease.headroom.bounded
+        self.max_tokens = self._affordable()
+
+    def _affordable(self) -> int | None:
+        """What goes on the wire: the least of what the caller wants, the model can and the tenant can pay."""
+        left = self._lease.headroom
+        if not left.bounded:
+            return None if self._terms.wanted is None else self._terms.ceiling
+        sizes = [] if self._terms.ceiling is None else [self._terms.ceiling]
+        if left.tokens is not None:
+            sizes.append(self._output + left.tokens)
+        price = self._terms.candidate.info.price
+        if left.nano_usd is not None and price is not None:
+            sizes.append(self._output + _tokens_for(left.nano_usd, price))
+        return max(1, min(sizes)) if sizes else None
+
+    @property
+    def lease_id(self) -> LeaseId:
+        """The id under which the ledger knows this attempt."""
+        return self._lease.id
+
+    @property
+    def input_bound(self) -> int:
+        """What is held for the prompt."""
+        return self._input
+
+    @property
+    def was_dispatched(self) -> bool:
+        """The provider was asked, so the ledger has or gets a row."""
+        return self._dispatched
+
+    async def dispatched(self) -> None:
+        """The provider is about to be asked."""
+        self._dispatched = True
+        await self._store.dispatched(self._lease)
+
+    def is_due(self, produced: int, *, now: float) -> bool:
+        """Whether `keep_up` has something to do: asked before every read, and nearly always answered with no."""
+        return now >= self._renew_at or (self.bounded and produced >= self._output - SLICE // 2)
+
+    async def keep_up(self, produced: int, *, now: float) -> None:
+        """Hold another slice once half of the last one is used, and keep the lease alive.
+
+        Raises:
+            QuotaExceededError: There is no room for more, and what was held is used up.
+        """
+        half_used = produced >= self._output - SLICE // 2
+        room = SLICE if self.max_tokens is None else min(SLICE, self.max_tokens - self._output)
+        if half_used and room > 0 and self._denied is None and self.bounded:
+            await self._extend(room, now=now)
+        elif now >= self._renew_at:
+            self._renew_at = now + LEASE_SECONDS / 2
+            self._take(await self._store.extend(self._lease, more=Amount(), ttl=LEASE_SECONDS))
+        if self._denied is not None and produced >= self._output:
+            raise self._denied
+
+    async def _extend(self, room: int, *, now: float) -> None:
+        price = self._terms.candidate.info.price
+        money = None if price is None else cost_bound(price, input_tokens=0, output_tokens=room)
+        try:
+            more = Amount(output_tokens=room, nano_usd=money)
+            self._take(await self._store.extend(self._lease, more=more, ttl=LEASE_SECONDS))
+        except QuotaExceededError as error:
+            self._denied = error  # what is held may still be used; `keep_up` stops the stream after it
+            return
+        self._output += room
+        self._renew_at = now + LEASE_SECONDS / 2
+
+    def _take(self, lease: Lease) -> None:
+        self._lease = lease
+        self.bounded = lease.headroom.bounded
+
+    async def settle(self, usage: Usage | None, flags: frozenset[Flag]) -> int | None:
+        """Book what was used, in nano-USD; `None` where the price is unknown. Doing it twice changes nothing."""
+        if not self._dispatched:
+            await self._store.release(self._lease)
+            return 0
+        price = self._terms.candidate.info.price
+        if usage is None:
+            amount = Amount()
+        else:
+            money = None if price is None else cost_of(usage, price)
+            amount = Amount(
+                input_tokens=usage.input_tokens or 0, output_tokens=usage.output_tokens or 0, nano_usd=money
+            )
+        charge = Charge(amount=amount, usage=usage, price=price, flags=flags, metadata=self._terms.metadata)
+        receipt = await self._store.settle(self._lease, charge=charge)
+        return receipt.entry.nano_usd
+
+
+async def book(store: QuotaStore, terms: Terms, *, lease_id: str, now: float) -> Booking:
+    """Hold what the attempt may use, shortened to what the tenant can pay unless `terms.at_once`.
+
+    Raises:
+        QuotaExceededError: Not even a short answer fits. Nothing is held.
+        UnknownPriceError: A money limit applies and the price is unknown.
+    """
+    ceiling = terms.ceiling
+    size = SLICE if ceiling is None else min(ceiling, SLICE)
+    output = ceiling if terms.at_once and ceiling is not None else size
+    count = terms.count
+    inputs = terms.candidate.input_tokens_bound
+    while True:
+        try:
+            lease = await store.reserve(
+                LeaseId(lease_id),
+                terms.tenant,
+                hold=terms.hold(inputs, output),
+                ttl=LEASE_SECONDS,
+                deployment=terms.candidate.deployment,
+            )
+        except QuotaExceededError as error:
+            if error.dimension in ("requests", "concurrency"):
+                raise
+            if count is not None:
+                inputs, count = min(inputs, await count()), None
+                continue
+            smaller = _fitting(error, terms, inputs)
+            if terms.at_once or smaller >= output or smaller < min(LEAST, size):
+                raise
+            output = smaller
+        else:
+            return Booking(store, terms, lease, now=now)
+
+
+def _fitting(error: QuotaExceededError, terms: Terms, inputs: int) -> int:
+    """How many output tokens the limit that refused would let pass."""
+    if error.dimension == "nano_usd":
+        price = terms.candidate.info.price
+        if price is None:
+            return 0
+        return _tokens_for(error.remaining - cost_bound(price, input_tokens=inputs, output_tokens=0), price)
+    if error.dimension == "output_tokens":
+        return error.remaining
+    return error.remaining - inputs if error.dimension == "tokens" else 0
+
+
+def _tokens_for(nano_usd: int, price: Price) -> int:
+    rate = max(rate for rate in (price.output, price.reasoning, price.audio_output) if rate is not None)
+    if nano_usd <= 0:
+        return 0
+    return 2**31 if rate == 0 else nano_usd * 1000 // rate

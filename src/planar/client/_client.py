@@ -1,0 +1,237 @@
+"""The client: providers, router, quotas and telemetry behind one way to ask."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from types import TracebackType
+from typing import Self, Unpack
+
+from planar.catalog import Catalog
+from planar.client._core import Core, plan
+from planar.client._deployments import Deployments
+from planar.client._embed import checked_inputs, embed
+from planar.client._environment import providers_from
+from planar.client._ids import new_id
+from planar.client._loops import shielded
+from planar.client._options import CallOptions, merged
+from planar.client._order import Order, Prompt, order
+from planar.client._stream import Stream
+from planar.errors import ClosedError, ConfigurationError, InvalidRequestError
+from planar.protocols import Clock, Provider, QuotaStore, Router, Telemetry, UsesTransport
+from planar.quotas import MemoryQuotaStore
+from planar.routing import OrderedRouter
+from planar.telemetry import NullTelemetry
+from planar.transport import TRANSPORTS, TransportName
+from planar.types import Completion, Embeddings, EmbedRequest, Route, Wire
+
+_CLOSE_SECONDS = 10.0
+
+
+class Planar:
+    """Asks models, wherever they are, for whoever pays.
+
+    Cheap and lazy: made anywhere, before or outside an event loop, and used from several loops and threads;
+    nothing is opened before the first call. Close it with `async with` or `await client.aclose()`, which closes
+    its providers and its quota store too.
+
+    Args:
+        providers: Who serves. Their names are the prefixes in `provider:model`.
+        models: Aliases, each for deployments in the order in which they are to be tried.
+        router: Chooses among an alias's deployments; follows the alias's order unless told otherwise.
+        quotas: What tenants may spend and have spent; in memory, without limits, unless told otherwise.
+        telemetry: Who watches; nobody, unless told otherwise.
+        catalog: Prices and descriptions of models, the operator's own figures first.
+        transport: The HTTP library for providers that were not given a client of the caller's own.
+        clock, new_id: Where time and ids come from, for tests.
+
+    Raises:
+        ConfigurationError: No provider, two with one name, or an alias for what none of them serves.
+
+    Example:
+        ```python
+        async with planar.Planar(providers=[planar.LlamaCpp("model.gguf")]) as client:
+            async for token in client.stream("Three rivers in Spain?", tenant="acme"):
+                print(token, end="", flush=True)
+        ```
+    """
+
+    def __init__(
+        self,
+        *,
+        providers: Sequence[Provider],
+        models: Mapping[str, Sequence[str]] | None = None,
+        router: Router | None = None,
+        quotas: QuotaStore | None = None,
+        telemetry: Telemetry | None = None,
+        catalog: Catalog | None = None,
+        transport: TransportName = "httpx",
+        clock: Clock | None = None,
+        new_id: Callable[[], str] = new_id,
+    ) -> None:
+        if transport not in TRANSPORTS:
+            raise ConfigurationError(f"transport must be {' or '.join(map(repr, TRANSPORTS))}, not {transport!r}")
+        self._core = Core(
+            deployments=Deployments(providers, models or {}, catalog or Catalog()),
+            router=router or OrderedRouter(),
+            quotas=quotas or MemoryQuotaStore(),
+            telemetry=telemetry or NullTelemetry(),
+            clock=clock,
+            new_id=new_id,
+        )
+        self._defaults = CallOptions()
+        for provider in providers:
+            if isinstance(provider, UsesTransport):
+                provider.use_transport(transport)
+
+    @classmethod
+    def from_env(
+        cls,
+        environ: Mapping[str, str] | None = None,
+        *,
+        models: Mapping[str, Sequence[str]] | None = None,
+        router: Router | None = None,
+        quotas: QuotaStore | None = None,
+        telemetry: Telemetry | None = None,
+        catalog: Catalog | None = None,
+        transport: TransportName = "httpx",
+    ) -> Planar:
+        """A client of every vendor whose key, and every local model whose file, the environment names.
+
+        Reads the vendors' own variables (`OPENAI_API_KEY`, `GROQ_API_KEY`, ...) and `PLANAR_LOCAL_MODELS`
+        (`name=path.gguf`, several separated as in PATH). Opens nothing.
+
+        Args:
+            environ: Read instead of `os.environ`.
+
+        Raises:
+            ConfigurationError: Nothing was found, or a value cannot be right.
+        """
+        return cls(
+            providers=providers_from(os.environ if environ is None else environ),
+            models=models,
+            router=router,
+            quotas=quotas,
+            telemetry=telemetry,
+            catalog=catalog,
+            transport=transport,
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"Planar(providers={list(self._core.deployments.providers)}, models={list(self._core.deployments.aliases)})"
+        )
+
+    @property
+    def quotas(self) -> QuotaStore:
+        """The store, for limits, usage and the ledger."""
+        return self._core.quotas
+
+    @property
+    def providers(self) -> Mapping[str, Provider]:
+        """The providers by name."""
+        return dict(self._core.deployments.providers)
+
+    @property
+    def models(self) -> Mapping[str, tuple[str, ...]]:
+        """The aliases, each with its deployments in order."""
+        return dict(self._core.deployments.aliases)
+
+    def with_options(self, **options: Unpack[CallOptions]) -> Planar:
+        """A frozen copy that shares everything and has other defaults. Cheap: make one per tenant or per task.
+
+        Raises:
+            InvalidRequestError: An option does not exist or cannot have this value.
+        """
+        copy = object.__new__(Planar)
+        copy._core = self._core
+        copy._defaults = merged(self._defaults, options)
+        return copy
+
+    def stream(self, prompt: Prompt, **options: Unpack[CallOptions]) -> Stream:
+        """Ask, and get the answer as it arrives. Checks everything, does no I/O, never blocks.
+
+        Args:
+            prompt: A text, a `planar.Message`, or a list of messages or OpenAI-shaped dicts.
+            options: See `planar.CallOptions`; what is left out is the client's default.
+
+        Raises:
+            RequestError: The call cannot be right; nothing was started.
+            UnknownTenantError: `tenant` is not a tenant's name.
+            ClosedError: The client was closed.
+        """
+        return Stream(self._core, self._order(prompt, options, whole=False))
+
+    async def infer(self, prompt: Prompt, **options: Unpack[CallOptions]) -> Completion:
+        """Ask, and get the whole answer: `stream` folded up, with the same arguments.
+
+        Raises:
+            PlanarError: As `stream`, and whatever reading the stream raises.
+            OutputInvalidError: The answer does not have the shape that `output=` asked for.
+        """
+        async with Stream(self._core, self._order(prompt, options, whole=True)) as stream:
+            return await stream.completion()
+
+    def plan(self, prompt: Prompt, **options: Unpack[CallOptions]) -> Route:
+        """A dry run: which deployments would be asked, in which order, why, and what it would cost at most. No I/O.
+
+        Raises:
+            RequestError: The call cannot be right, or no deployment may serve it.
+        """
+        return plan(self._core, self._order(prompt, options, whole=False))[0]
+
+    async def embed(
+        self,
+        inputs: str | Sequence[str],
+        *,
+        dimensions: int | None = None,
+        **options: Unpack[CallOptions],
+    ) -> Embeddings:
+        """Turn texts into vectors, one each, in their order.
+
+        Args:
+            inputs: A text or several; none may be empty.
+            dimensions: A shorter vector, where the model can make one.
+            options: Of `planar.CallOptions`, those that have a meaning without an answer.
+
+        Raises:
+            PlanarError: As `infer`; `UnsupportedError` where the provider has no embeddings.
+        """
+        texts = checked_inputs(inputs)
+        if dimensions is not None and (type(dimensions) is not int or dimensions < 1):
+            raise InvalidRequestError(f"dimensions must be a whole number of at least 1, not {dimensions!r}")
+        asked = replace(self._order("\n".join(texts), options, whole=True), needs=frozenset(("embeddings",)))
+        request = EmbedRequest(inputs=texts, dimensions=dimensions, extra_body=asked.request.extra_body)
+        return await embed(self._core, asked, request)
+
+    def _order(self, prompt: Prompt, options: CallOptions, *, whole: bool) -> Order:
+        if self._core.closed:
+            raise ClosedError("the client was closed: make a new one")
+        checked = merged(self._defaults, options)
+        # A stall clock that was asked for by name needs events to watch.
+        wire: Wire = "whole" if whole and "timeouts" not in checked else "streamed"
+        return order(prompt, checked, wire=wire)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Stop what is running, settle it, and close the providers and the store. Idempotent."""
+        if self._core.closed:
+            return
+        self._core.closed = True
+        await shielded(self._close_all, seconds=_CLOSE_SECONDS)
+
+    async def _close_all(self) -> None:
+        for run in tuple(self._core.runs):
+            if not run.busy:
+                await run.close()
+        for provider in self._core.deployments.providers.values():
+            await provider.aclose()
+        await self._core.quotas.aclose()

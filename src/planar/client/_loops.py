@@ -1,0 +1,109 @@
+"""The two event loops, as far as the client must tell them apart: their clock, and work handed to them from outside."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+import anyio
+import sniffio
+
+if TYPE_CHECKING:
+    import asyncio
+
+    import trio
+
+
+class Loop(Protocol):
+    """A running event loop. It is a `Clock` on the scale of `anyio.current_time()`."""
+
+    def monotonic(self) -> float:
+        """Seconds on the loop's clock."""
+        ...
+
+    def time(self) -> float:
+        """Seconds since the epoch."""
+        ...
+
+    def spawn(self, work: Callable[[], Awaitable[None]]) -> bool:
+        """Run `work` on the loop, from any thread or finaliser. False if the loop is gone."""
+        ...
+
+
+def current_loop() -> Loop:
+    """The loop that runs this code.
+
+    Raises:
+        RuntimeError: None does.
+    """
+    if sniffio.current_async_library() == "trio":
+        return _TrioLoop()
+    return _AsyncioLoop()
+
+
+class _AsyncioLoop:
+    __slots__ = ("_loop",)
+
+    monotonic = staticmethod(time.monotonic)  # what asyncio's loops use, without a call through the loop
+    time = staticmethod(time.time)
+
+    def __init__(self) -> None:
+        import asyncio
+
+        self._loop = asyncio.get_running_loop()
+
+    def spawn(self, work: Callable[[], Awaitable[None]]) -> bool:
+        async def run() -> None:
+            await work()
+
+        def start() -> None:
+            task = self._loop.create_task(run())
+            # The loop keeps only a weak reference to its tasks.
+            _BACKGROUND.add(task)
+            task.add_done_callback(_BACKGROUND.discard)
+
+        try:
+            self._loop.call_soon_threadsafe(start)
+        except RuntimeError:
+            return False
+        return True
+
+
+_BACKGROUND: set[asyncio.Task[None]] = set()
+
+
+class _TrioLoop:
+    __slots__ = ("_token",)
+
+    time = staticmethod(time.time)
+
+    def __init__(self) -> None:
+        import trio
+
+        self._token: trio.lowlevel.TrioToken = trio.lowlevel.current_trio_token()
+
+    def monotonic(self) -> float:
+        return anyio.current_time()
+
+    def spawn(self, work: Callable[[], Awaitable[None]]) -> bool:
+        import trio
+
+        async def run() -> None:
+            await work()
+
+        def start() -> None:
+            trio.lowlevel.spawn_system_task(run)
+
+        try:
+            self._token.run_sync_soon(start)
+        except trio.RunFinishedError:
+            return False
+        return True
+
+
+async def shielded(work: Callable[[], Awaitable[Any]], *, seconds: float) -> bool:
+    """Do `work` to its end although the caller is being cancelled. False if `seconds` were not enough."""
+    with anyio.CancelScope(shield=True, deadline=anyio.current_time() + seconds) as scope:
+        await work()
+    return not scope.cancelled_caught

@@ -1,0 +1,154 @@
+"""A call that has been checked and can no longer be wrong: what is asked, by whom, on which terms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from planar.client._options import CallOptions
+from planar.client._output import output_schema
+from planar.errors import InvalidRequestError
+from planar.types import (
+    JSON,
+    Audio,
+    Capability,
+    ChatRequest,
+    Constraints,
+    File,
+    Image,
+    Message,
+    OnLowBudget,
+    OutputSchema,
+    TenantPath,
+    Timeouts,
+    Tool,
+    ToolChoice,
+    Wire,
+)
+from planar.wire._openai_prompt import messages_from, tool_from
+
+Prompt: TypeAlias = str | Message | Sequence[Message | JSON]
+
+_NO_TIMEOUTS = Timeouts()
+_NO_CONSTRAINTS = Constraints()
+
+
+@dataclass(slots=True, kw_only=True)
+class Order:
+    """What a call asks for. Everything in it was captured when the call was made, and nothing changes it.
+
+    Not frozen: that would double what making one costs, and one is made for every call.
+    """
+
+    request: ChatRequest
+    model: str
+    tenant: TenantPath
+    needs: frozenset[Capability]
+    strategy: object | None = None
+    constraints: Constraints = _NO_CONSTRAINTS
+    timeouts: Timeouts = _NO_TIMEOUTS
+    deadline: float | None = None
+    strict: bool = False
+    wire: Wire | None = None
+    on_low_budget: OnLowBudget = "clamp"
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    idempotency_key: str | None = None
+
+
+def order(prompt: Prompt, options: CallOptions, *, wire: Wire | None) -> Order:
+    """Turn what the caller wrote into an order.
+
+    Args:
+        prompt: A text, a message, or a list of messages or OpenAI-shaped dicts.
+        options: Already checked one by one.
+        wire: The form to ask for where the caller did not say.
+
+    Raises:
+        InvalidRequestError: The prompt is empty or says something that we cannot represent.
+        UnknownTenantError: The tenant is not a path.
+    """
+    form = options.get("wire") or wire
+    request = _request(prompt, options, streamed=form != "whole")
+    return Order(
+        request=request,
+        model=options.get("model") or "auto",
+        tenant=TenantPath(options.get("tenant") or "default"),
+        needs=_needs(request),
+        strategy=options.get("strategy"),
+        constraints=options.get("constraints") or _NO_CONSTRAINTS,
+        timeouts=options.get("timeouts") or _NO_TIMEOUTS,
+        deadline=options.get("deadline"),
+        strict=bool(options.get("strict")),
+        wire=form,
+        on_low_budget=options.get("on_low_budget") or "clamp",
+        metadata=dict(options.get("metadata") or {}),
+        idempotency_key=options.get("idempotency_key"),
+    )
+
+
+def _request(prompt: Prompt, options: CallOptions, *, streamed: bool) -> ChatRequest:
+    stop = options.get("stop") or ()
+    given = enumerate(options.get("tools") or ())
+    tools = tuple([tool if isinstance(tool, Tool) else tool_from(tool, index) for index, tool in given])
+    return ChatRequest(
+        messages=messages_from(prompt),
+        max_tokens=options.get("max_tokens"),
+        temperature=options.get("temperature"),
+        top_p=options.get("top_p"),
+        stop=(stop,) if isinstance(stop, str) else tuple(stop),
+        seed=options.get("seed"),
+        reasoning=options.get("reasoning"),
+        tools=tools,
+        tool_choice=_tool_choice(options, tools),
+        output=_shape(options),
+        logprobs=options.get("logprobs"),
+        service_tier=options.get("service_tier"),
+        cache=options.get("cache"),
+        extra_body=dict(options.get("extra_body") or {}),
+        streamed=streamed,
+    )
+
+
+def _tool_choice(options: CallOptions, tools: tuple[Tool, ...]) -> ToolChoice | None:
+    given = options.get("tool_choice")
+    if given is None:
+        return None
+    choice = given if isinstance(given, ToolChoice) else ToolChoice(mode=given)
+    names = [tool.name for tool in tools]
+    if not tools and choice.mode != "none":
+        raise InvalidRequestError("tool_choice needs tools", param="tool_choice")
+    if choice.mode == "tool" and choice.name not in names:
+        raise InvalidRequestError(
+            f"tool_choice names {choice.name!r}, but the tools are {', '.join(names)}", param="tool_choice"
+        )
+    return choice
+
+
+def _shape(options: CallOptions) -> OutputSchema | None:
+    output = options.get("output")
+    return None if output is None else output_schema(output)
+
+
+def _needs(request: ChatRequest) -> frozenset[Capability]:
+    needs: set[Capability] = set()
+    if request.tools:
+        needs.add("tools")
+    if request.output is not None:
+        needs.add("json_schema")
+    if request.logprobs is not None:
+        needs.add("logprobs")
+    for message in request.messages:
+        if isinstance(message.content, str):
+            continue
+        for part in message.content:
+            match part:
+                case Image():
+                    needs.add("image")
+                case File():
+                    needs.add("file")
+                case Audio():
+                    needs.add("audio")
+                case _:
+                    pass
+    return frozenset(needs)
