@@ -335,9 +335,17 @@ class ProviderTimeoutError(ProviderError):
 
 
 class ProviderConnectionError(ProviderError):
-    """There is no connection to the provider, or it broke before the answer began."""
+    """There is no connection to the provider, or it broke before the answer began.
+
+    Attributes:
+        broke: A connection stood, perhaps one that was kept from an earlier request, and broke before any answer.
+    """
 
     retryable = True
+
+    def __init__(self, message: str, *, broke: bool = False, **upstream: Any) -> None:
+        self.broke = broke
+        super().__init__(message, **upstream)
 
 
 class ProviderProtocolError(ProviderError):

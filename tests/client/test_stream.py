@@ -196,6 +196,27 @@ async def test_the_only_deployment_s_own_error_comes_bare() -> None:
     assert caught.value.retry_after == 3.0
 
 
+async def test_a_connection_that_broke_before_any_answer_is_tried_once_more() -> None:
+    broken = planar.ProviderConnectionError("reset", broke=True)
+    client = client_of(ScriptedProvider([broken], reply("Ebro")))
+
+    completion = await client.infer("Rivers?")
+
+    assert completion.text == "Ebro"
+    assert [attempt.error for attempt in completion.attempts] == [broken, None]
+    assert len([entry async for entry in client.quotas.ledger()]) == 2
+
+
+async def test_a_connection_that_breaks_twice_is_the_providers_own_error() -> None:
+    provider = ScriptedProvider([planar.ProviderConnectionError("reset", broke=True)])
+    client = client_of(provider)
+
+    with pytest.raises(planar.ProviderConnectionError):
+        await client.infer("Rivers?")
+
+    assert len(provider.received) == 2
+
+
 async def test_a_filter_s_verdict_is_not_shopped_around() -> None:
     second = ScriptedProvider(reply("no"), name="b")
     first = ScriptedProvider([planar.ContentFilteredError("no")], name="a")

@@ -55,7 +55,7 @@ async def embed(core: Core, order: Order, request: EmbedRequest) -> Embeddings:
                     raise
                 told = "; ".join(f"{failure.deployment}: {failure.error}" for failure in failures)
                 raise RouteExhaustedError(
-                    f"all {len(failures)} deployments failed: {told}", attempts=tuple(failures)
+                    f"all {len(failures)} attempts failed: {told}", attempts=tuple(failures)
                 ) from error
     raise AssertionError("a route has at least one deployment")
 

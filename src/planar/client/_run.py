@@ -22,6 +22,7 @@ from planar.errors import (
     ContextLengthError,
     DeadlineExceededError,
     PlanarError,
+    ProviderConnectionError,
     ProviderError,
     ProviderProtocolError,
     QuotaExceededError,
@@ -64,6 +65,7 @@ class Run:
     """
 
     __slots__ = (
+        "_asked",
         "_attempt_started",
         "_batches",
         "_booking",
@@ -103,6 +105,7 @@ class Run:
         self._telemetry: AbstractContextManager[RequestObserver] | None = None
         self._observer: RequestObserver | None = None
         self._remaining: list[tuple[Deployment, Candidate]] = []
+        self._asked: tuple[Deployment, Candidate] | None = None
         self._booking: Booking | None = None
         self._manager: AbstractAsyncContextManager[AsyncIterator[Sequence[Event]]] | None = None
         self._batches: AsyncIterator[Sequence[Event]] | None = None
@@ -200,7 +203,8 @@ class Run:
         return (RouteSelected(self.route),)
 
     async def _hold(self) -> Sequence[Event]:
-        self.deployment, chosen = self._remaining.pop(0)
+        self._asked = self._remaining.pop(0)
+        self.deployment, chosen = self._asked
         deployment = self.deployment
         self.response = ResponseInfo()
         self.fold.usage = None
@@ -320,7 +324,7 @@ class Run:
         committed = self.fold.deltas > 0
         if open_attempt:
             await self._shielded_end(error)
-        if open_attempt and not committed and self._remaining and another_may_serve(error):
+        if open_attempt and not committed and self._goes_on(error):
             self._step = self._hold
             failed = self.attempts[-1]
             return (AttemptFailed(failed.number, failed.deployment, error),)
@@ -329,6 +333,16 @@ class Run:
         if final is error:
             raise error
         raise final from error
+
+    def _goes_on(self, error: PlanarError) -> bool:
+        """Whether another attempt follows: once more where a connection broke, else at the next deployment."""
+        asked = self._asked
+        if asked is not None and isinstance(error, ProviderConnectionError) and error.broke:
+            # Most often a kept connection that the server had closed: nothing is wrong with either side.
+            tries = sum(attempt.deployment == asked[0].name for attempt in self.attempts)
+            if tries == 1:
+                self._remaining.insert(0, asked)
+        return bool(self._remaining) and another_may_serve(error)
 
     def _final(self, error: PlanarError, *, committed: bool) -> PlanarError:
         if isinstance(error, StreamInterruptedError | QuotaExceededError | DeadlineExceededError):
@@ -352,9 +366,9 @@ class Run:
                 retry_after=error.retry_after,
             )
         failures = [attempt for attempt in self.attempts if attempt.error is not None]
-        if len(failures) > 1 and failures[-1].error is error:
+        if len({attempt.deployment for attempt in failures}) > 1 and failures[-1].error is error:
             told = "; ".join(f"{attempt.deployment}: {attempt.error}" for attempt in failures)
-            return RouteExhaustedError(f"all {len(failures)} deployments failed: {told}", attempts=tuple(failures))
+            return RouteExhaustedError(f"all {len(failures)} attempts failed: {told}", attempts=tuple(failures))
         return error
 
     async def _give_up(self, error: BaseException) -> None:

@@ -1,5 +1,5 @@
 """What is told about requests to whoever watches."""
 
-from planar.telemetry._null import NullTelemetry
+from planar.telemetry._null import NOBODY, NullTelemetry
 
-__all__ = ["NullTelemetry"]
+__all__ = ["NOBODY", "NullTelemetry"]

@@ -15,7 +15,7 @@ class NullTelemetry:
 
     def request(self, context: RequestContext) -> AbstractContextManager[RequestObserver]:
         """One shared observer that forgets."""
-        return _NOBODY
+        return NOBODY
 
 
 class _Nobody:
@@ -43,4 +43,5 @@ class _Nobody:
         return None
 
 
-_NOBODY = _Nobody()
+NOBODY = _Nobody()
+"""The observer that forgets. Who is given it need not tell it anything."""

@@ -188,7 +188,9 @@ def _before_headers(error: Exception, where: str) -> ProviderError | None:
     if "ConnectError" in names:
         return ProviderConnectionError(f"no connection to {where}: {error}")
     if names & {"TransportError", "HTTPError"}:
-        return ProviderConnectionError(f"the connection to {where} broke before the answer ({type(error).__name__})")
+        return ProviderConnectionError(
+            f"the connection to {where} broke before the answer ({type(error).__name__})", broke=True
+        )
     return None
 
 

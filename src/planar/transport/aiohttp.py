@@ -214,7 +214,7 @@ def _before_headers(error: Exception, where: str) -> ProviderError:
             return ProviderConnectionError(f"no connection to {where}: {error.os_error}")
         case _:
             kind = type(error).__name__
-            return ProviderConnectionError(f"the connection to {where} broke before the answer ({kind})")
+            return ProviderConnectionError(f"the connection to {where} broke before the answer ({kind})", broke=True)
 
 
 def _in_body(error: Exception, where: str) -> ProviderError:

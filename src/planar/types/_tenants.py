@@ -53,10 +53,9 @@ class Amount:
     nano_usd: int | None = 0
 
     def __post_init__(self) -> None:
-        for name in ("input_tokens", "output_tokens", "nano_usd"):
-            value = getattr(self, name)
-            if value is None and name == "nano_usd":
-                continue
+        money = 0 if self.nano_usd is None else self.nano_usd
+        counts = (("input_tokens", self.input_tokens), ("output_tokens", self.output_tokens), ("nano_usd", money))
+        for name, value in counts:
             if type(value) is not int or value < 0:
                 raise InvalidRequestError(f"{name} must be a whole number of at least 0, not {value!r}", param=name)
 
