@@ -44,6 +44,7 @@ from planar.types import (
     Phase,
     Price,
     Timeouts,
+    Usage,
 )
 
 if TYPE_CHECKING:
@@ -153,6 +154,7 @@ class LlamaCpp:
             ClosedError: The provider was closed.
         """
         self._check_model(model)
+        call.response.usage = Usage(input_tokens=0, cached_input_tokens=0, output_tokens=0)  # so far, exactly
         notices = check_supported(request, strict=call.strict)
         sampling = read_sampling(request, provider=self._name)
         prompt = await self._prompt(request, now=call.clock.time(), strict=call.strict)
