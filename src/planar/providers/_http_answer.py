@@ -123,13 +123,32 @@ class HttpAnswer:
         if self._finished:
             await self._drain()
             raise StopAsyncIteration
+        # Read here rather than in a method: a coroutine more for every read of every stream would be felt.
+        timeouts = self._call.timeouts
+        limit = timeouts.stall if self._spoken else timeouts.first_token
+        piece: bytes | None
         try:
             if self._spoken:
                 self._decoder.feed(b"")  # an error that came with the last events
-            piece = await self._read()
+            if limit is None:
+                piece = await self._pieces.__anext__()
+            else:
+                piece = await self._silence.wait(self._pieces.__anext__, self._left(limit))
+        except StopAsyncIteration:
+            self._exhausted = True
+            piece = None
+        except TimeoutError:
+            raise self._signed(self._too_silent(limit)) from None
+        except (ProviderError, RequestError) as error:
+            self._signed(error)
+            raise
+        return self._decoded(piece)
+
+    def _decoded(self, piece: bytes | None) -> Sequence[Event]:
+        try:
             events = self._decoder.close() if piece is None else self._decoder.feed(piece)
         except (ProviderError, RequestError) as error:
-            self._sign(error)
+            self._signed(error)
             raise
         if piece is None:
             self._ended = True
@@ -141,36 +160,27 @@ class HttpAnswer:
             self._finished = bool(events) and type(events[-1]) is Finish
         return events
 
-    def _sign(self, error: ProviderError | RequestError) -> None:
+    def _signed(self, error: ProviderError | RequestError) -> ProviderError | RequestError:
         info = self._call.response
         self._endpoint.sign(error, self._deployment)
         error.request_id = error.request_id or info.request_id
         if isinstance(error, StreamInterruptedError) and error.usage is None:
             error.usage = info.usage
+        return error
 
-    async def _read(self) -> bytes | None:
-        """The next piece, if it comes before the clock runs out; `None` at the end of the body.
+    def _left(self, limit: float) -> float:
+        """Seconds until the silence has lasted too long. The caller's own time between two reads does not count.
 
-        The time that the caller takes between two reads does not count.
+        Raises:
+            TimeoutError: It already has.
         """
-        timeouts = self._call.timeouts
-        limit = timeouts.stall if self._spoken else timeouts.first_token
-        try:
-            if limit is None:
-                return bytes(await self._pieces.__anext__())
-            now = self._call.clock.monotonic()
-            if self._since is None:
-                self._since = now
-            left = self._since + limit - now
-            if left > 0:
-                piece: bytes = await self._silence.wait(self._pieces.__anext__, left)
-                return piece
-        except StopAsyncIteration:
-            self._exhausted = True
-            return None
-        except TimeoutError:
-            pass
-        raise self._too_silent(limit)
+        if self._since is None:
+            self._since = self._call.clock.monotonic()
+            return limit
+        left = self._since + limit - self._call.clock.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return left
 
     def _too_silent(self, limit: float | None) -> ProviderTimeoutError:
         phase: Phase = "stall" if self._spoken else "first_token"

@@ -247,8 +247,13 @@ class MessagesAnswer:
     def _block_delta(self, fields: dict[str, Any], events: list[Event]) -> None:
         delta = as_dict(fields.get("delta"))
         kind = as_text(delta.get("type")) or ""
-        index = self._index(fields, otherwise=self._last())
+        index = fields.get("index")
+        if type(index) is not int:
+            index = self._last()
         block = self._open.get(index)
+        if block is not None and kind == "text_delta" and block.kind == "text":  # most events of most streams
+            self._text(block, delta, events)
+            return
         if block is None:
             if kind not in _BEGIN:
                 return

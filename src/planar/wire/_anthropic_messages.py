@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
 from collections.abc import Sequence
 from typing import Any, assert_never, cast
@@ -26,6 +25,7 @@ from planar.types import (
 )
 from planar.wire._anthropic_answer import KEPT
 from planar.wire._left_out import LeftOut
+from planar.wire._tool_calls import arguments_of
 
 WIRE = "anthropic_messages"
 """The name of this wire in `planar.Opaque`."""
@@ -175,15 +175,7 @@ def tool_id(given: str) -> str:
 
 
 def _tool_call(call: ToolCall, place: str) -> dict[str, Any]:
-    try:
-        arguments: object = json.loads(call.arguments) if call.arguments.strip() else {}
-    except (ValueError, RecursionError):
-        arguments = None
-    if not isinstance(arguments, dict):
-        raise InvalidRequestError(
-            f"{place}.arguments: this wire sends them as a JSON object, which they are not", param=f"{place}.arguments"
-        )
-    return {"type": "tool_use", "id": tool_id(call.id), "name": call.name, "input": arguments}
+    return {"type": "tool_use", "id": tool_id(call.id), "name": call.name, "input": arguments_of(call, place)}
 
 
 def _tool_result(result: ToolResult, place: str, left: LeftOut) -> dict[str, Any]:

@@ -6,9 +6,11 @@ import importlib
 import json
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
-_loads: Callable[[bytes], Any] | None = None
+Parser: TypeAlias = tuple[Callable[[bytes], Any], tuple[type[Exception], ...]]
+
+_parser: Parser | None = None
 
 
 def loads(data: bytes) -> Any:
@@ -20,38 +22,29 @@ def loads(data: bytes) -> Any:
     Raises:
         ValueError: Not JSON, not UTF-8, nested deeper than the parser allows, or a number out of range.
     """
-    return loader()(data)
+    decode, failures = parser()
+    try:
+        return decode(data)
+    except failures as error:
+        raise ValueError(str(error)) from error
 
 
-def loader() -> Callable[[bytes], Any]:
-    """`loads` itself, without the step that chooses it, for whoever reads thousands of documents."""
-    global _loads
-    if _loads is None:
-        _loads = _choose()
-    return _loads
+def parser() -> Parser:
+    """What reads for `loads`, and what it raises, for whoever reads thousands of documents."""
+    global _parser
+    if _parser is None:
+        _parser = _choose()
+    return _parser
 
 
-def _choose() -> Callable[[bytes], Any]:
+def _choose() -> Parser:
     try:
         msgspec: Any = importlib.import_module("msgspec")
     except ModuleNotFoundError:
-        return _pydantic()
-    decode: Callable[[bytes], Any] = msgspec.json.decode
-    failures: tuple[type[Exception], ...] = (msgspec.DecodeError, RecursionError)
+        from pydantic_core import from_json
 
-    def read(data: bytes) -> Any:
-        try:
-            return decode(data)
-        except failures as error:
-            raise ValueError(str(error)) from error
-
-    return read
-
-
-def _pydantic() -> Callable[[bytes], Any]:
-    from pydantic_core import from_json
-
-    return partial(from_json, allow_inf_nan=False, cache_strings="keys")
+        return partial(from_json, allow_inf_nan=False, cache_strings="keys"), (ValueError,)
+    return msgspec.json.decode, (ValueError, msgspec.DecodeError, RecursionError)
 
 
 def is_complete(data: bytes) -> bool:

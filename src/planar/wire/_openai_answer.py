@@ -83,8 +83,17 @@ class Answer:
         choices: Any = chunk.get("choices")
         if choices.__class__ is list:
             for choice in choices:
-                if choice.__class__ is dict:
-                    self._choice(choice, key, events)
+                if choice.__class__ is not dict:
+                    continue
+                said = choice.get(key)
+                if said.__class__ is dict and len(said) == 1 and choice.get("finish_reason") is None:
+                    content = said.get("content")
+                    # Most chunks of most streams: a piece of text and nothing else.
+                    if content.__class__ is str and not choice.get("logprobs") and not choice.get("index"):
+                        if content:
+                            events.append(TextDelta(content))
+                        continue
+                self._choice(choice, key, events)
         if chunk.get("usage") or "x_groq" in chunk:
             self._count(chunk)
         if "citations" in chunk:
@@ -97,12 +106,7 @@ class Answer:
         said: Any = choice.get(key)
         logprobs = choice.get("logprobs")
         if said.__class__ is dict and said:
-            content = said.get("content")
-            if content.__class__ is str and len(said) == 1 and not logprobs:  # most chunks of most streams
-                if content:
-                    events.append(TextDelta(content))
-            else:
-                self._said(said, logprobs, events)
+            self._said(said, logprobs, events)
         reason = choice.get("finish_reason")
         if reason is not None:
             self.reason_seen = True

@@ -9,7 +9,7 @@ from planar.events import Event
 from planar.types import ResponseInfo
 from planar.wire._base import MAX_TOTAL
 from planar.wire._errors import error_of, words_in
-from planar.wire._json import as_dict, as_list, is_cut, loader, loads
+from planar.wire._json import as_dict, as_list, is_cut, loads, parser
 from planar.wire._openai_answer import Answer
 from planar.wire.dialects import OPENAI, Dialect
 from planar.wire.sse import SSEParser
@@ -37,7 +37,7 @@ class ChatDecoder:
         self._counted = dialect.usage
         self._parser = SSEParser(provider)
         self._answer = Answer(response, provider)
-        self._loads = loader()
+        self._loads, self._unreadable = parser()
         self._document: WholeDecoder | None = None
         self._begun = False
         self._held: ProviderError | RequestError | None = None
@@ -108,7 +108,7 @@ class ChatDecoder:
                 return
         try:
             chunk = self._loads(block)
-        except ValueError as error:
+        except self._unreadable as error:
             raise ProviderProtocolError(
                 f"the provider sent an event that is not JSON: {error}", provider=self._provider
             ) from None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
-from planar.errors import ProviderProtocolError
+from planar.errors import InvalidRequestError, ProviderProtocolError
 from planar.events import Event, ToolCallDelta, ToolCallEnd, ToolCallStart
+from planar.types import ToolCall
 from planar.wire._json import as_dict, as_text, dumps, loads
 
 MAX_TOOL_CALLS = 1024
@@ -138,3 +139,19 @@ def _is_json(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def arguments_of(call: ToolCall, place: str) -> dict[str, Any]:
+    """The arguments of an earlier call as the JSON object that some wires want them as.
+
+    Raises:
+        InvalidRequestError: They are no JSON object: they were cut, for instance.
+    """
+    try:
+        arguments: object = call.parsed()
+    except (ValueError, RecursionError):
+        arguments = None
+    if not isinstance(arguments, dict):
+        message = f"{place}.arguments: this wire sends them as a JSON object, which they are not"
+        raise InvalidRequestError(message, param=f"{place}.arguments")
+    return cast("dict[str, Any]", arguments)

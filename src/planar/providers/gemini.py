@@ -1,0 +1,172 @@
+"""Google's Gemini, by its developer API or on Vertex."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+from urllib.parse import urlsplit
+
+from planar.errors import ConfigurationError, PlanarError
+from planar.events import Event
+from planar.protocols import Call
+from planar.providers._http import Endpoint, secret_of
+from planar.providers._http_answer import HttpAnswer
+from planar.providers.openai_compatible import _check_name, _Listed
+from planar.transport import TransportName
+from planar.types import ChatRequest, Embeddings, EmbedRequest, Health, ModelInfo, Price, Secret
+from planar.wire._base import WireRequest
+from planar.wire.gemini import (
+    ChatDecoder,
+    WholeDecoder,
+    decode_count,
+    decode_embeddings,
+    decode_models,
+    encode_chat,
+    encode_count,
+    encode_embeddings,
+    encode_models,
+    error_from,
+)
+
+_BASE_URL = "https://generativelanguage.googleapis.com/v1beta"
+_MOST_PAGES = 100
+
+
+class Gemini:
+    """The models of Google, over the stateless `generateContent`.
+
+    Making one does no I/O. It may be used from several event loops and threads.
+
+    Args:
+        api_key: Sent as `x-goog-api-key` and nowhere else. Needed unless `auth_token` is given or `base_url` names
+            another server.
+        auth_token: A bearer token in place of the key, as Vertex wants. It is not renewed.
+        base_url: Where the models are, up to and without `/models/...`. For Vertex:
+            `https://LOCATION-aiplatform.googleapis.com/v1beta1/projects/PROJECT/locations/LOCATION/publishers/google`.
+        name: The prefix in `name:model`.
+        headers: Sent with every request.
+        models: What it serves, by name, where you know: `model="auto"` may use these, and no other is asked for.
+        http_client: Your own `httpx.AsyncClient`, or one with its interface. It is used as it is and not closed.
+        region: Where it runs, for `Constraints(regions=)`.
+        prices: What its models cost.
+
+    Raises:
+        ConfigurationError: An argument cannot work.
+    """
+
+    describe: Callable[[str], ModelInfo | None]
+    """What is known of a model without asking; there only if `models`, `prices` or `region` was given."""
+    default_models: Callable[[], Sequence[str]]
+    """What `model="auto"` may use; there only where `describe` is."""
+
+    def __init__(
+        self,
+        *,
+        api_key: str | Secret | None = None,
+        auth_token: str | Secret | None = None,
+        base_url: str | None = None,
+        name: str = "gemini",
+        headers: Mapping[str, str] | None = None,
+        models: Mapping[str, ModelInfo] | Sequence[str] | None = None,
+        http_client: Any = None,
+        region: str | None = None,
+        prices: Mapping[str, Price] | None = None,
+    ) -> None:
+        _check_name(name)
+        self.name = name
+        if api_key is not None and auth_token is not None:
+            raise ConfigurationError(f"{name}: give api_key or auth_token, not both")
+        if api_key is None and auth_token is None and base_url is None:
+            raise ConfigurationError(
+                f"{name}: api_key is needed (its own tools read GOOGLE_API_KEY, then GEMINI_API_KEY;"
+                " Planar reads the environment only in Planar.from_env())"
+            )
+        self._endpoint = Endpoint(
+            name=name,
+            base_url=base_url or _BASE_URL,
+            refusal=error_from,
+            headers=headers,
+            key=secret_of(api_key if auth_token is None else auth_token, owner=name),
+            key_header=("x-goog-api-key", "") if auth_token is None else ("authorization", "Bearer "),
+            http_client=http_client,
+        )
+        self._vertex = "aiplatform" in (urlsplit(self._endpoint.base_url).hostname or "")
+        if models is not None or prices is not None or region is not None:
+            listed = _Listed(models, region=region, prices=prices or {})
+            self.describe, self.default_models = listed.describe, listed.default_models
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(name={self.name!r}, base_url={self._endpoint.base_url!r})"
+
+    def use_transport(self, library: TransportName) -> None:
+        """Which HTTP library to use; for the client, before the first request."""
+        self._endpoint.use(library)
+
+    def stream(
+        self, request: ChatRequest, *, model: str, call: Call
+    ) -> AbstractAsyncContextManager[AsyncIterator[Sequence[Event]]]:
+        """Ask for one answer. See `planar.protocols.Provider`."""
+
+        def encode() -> WireRequest:
+            return encode_chat(request, model=model, provider=self.name, strict=call.strict)
+
+        form = ChatDecoder if request.streamed else WholeDecoder
+        return HttpAnswer(
+            self._endpoint,
+            encode,
+            form(call.response, self.name),
+            call=call,
+            deployment=f"{self.name}:{model}",
+            streamed=request.streamed,
+        )
+
+    async def embed(self, request: EmbedRequest, *, model: str, call: Call) -> Embeddings:
+        """Turn texts into vectors, in their order. See `planar.protocols.Provider`."""
+        _, body = await self._endpoint.fetch(
+            encode_embeddings(request, model=model, provider=self.name),
+            now=call.clock.time(),
+            connect=call.timeouts.connect,
+            answer=call.timeouts.first_token,
+            deployment=f"{self.name}:{model}",
+        )
+        return decode_embeddings(body, provider=self.name, model=model, count=len(request.inputs))
+
+    async def count_tokens(self, request: ChatRequest, *, model: str) -> int:
+        """How many tokens the prompt of `request` has for `model`, as the vendor counts them.
+
+        Raises:
+            RequestError: The request cannot be said on this wire.
+            ProviderError: It cannot be reached, or does not accept the key.
+        """
+        wire = encode_count(request, model=model, provider=self.name, vertex=self._vertex)
+        _, body = await self._endpoint.fetch(wire, now=0.0, deployment=f"{self.name}:{model}")
+        return decode_count(body, provider=self.name)
+
+    async def models(self) -> Sequence[ModelInfo]:
+        """The models it serves now, as it lists them, every page of them.
+
+        Raises:
+            ProviderError: It cannot be reached, or does not accept the key, or has no list.
+        """
+        found: list[ModelInfo] = []
+        after: str | None = None
+        for _ in range(_MOST_PAGES):
+            _, body = await self._endpoint.fetch(encode_models(page=after), now=0.0)
+            page, after = decode_models(body, provider=self.name)
+            found.extend(page)
+            if after is None:
+                break
+        return tuple(found)
+
+    async def check(self) -> Health:
+        """Whether it can be reached and accepts our key. Never raises."""
+        try:
+            await self._endpoint.fetch(encode_models(), now=0.0)
+        except PlanarError as error:
+            return Health(ok=False, message=error.message, age=0.0)
+        return Health(ok=True, age=0.0)
+
+    async def aclose(self) -> None:
+        """Close the connections of the running loop. A client that was given stays open."""
+        await self._endpoint.aclose()
