@@ -53,18 +53,18 @@ HEAVY = {
 }
 
 PUBLIC = """
-    Attempt AttemptFailed AttemptStarted Audio CacheHint CallOptions Catalog ChatRequest Citation CitedSource
-    ClosedError Completion ConfigurationError Constraints ContentFilteredError ContextLengthError
-    DeadlineExceededError EmbedRequest Embeddings Event File Finish FinishReason Image InvalidRequestError LedgerEntry
-    Limit LlamaCpp MemoryQuotaStore Message MissingExtraError ModelFileError ModelInfo ModelNotFoundError NoRouteError
-    Notice NullTelemetry Opaque OpenAI OpenAICompatible OrderedRouter OutputInvalidError OverloadedError Planar
-    PlanarError Price Provider ProviderAuthError ProviderConnectionError ProviderError ProviderPermissionError
-    ProviderProtocolError ProviderQuotaError ProviderServerError ProviderTimeoutError QuotaExceededError QuotaStore
-    RateLimitedError Reasoning ReasoningDelta Refusal RefusalDelta RequestError Resumed Route RouteExhaustedError
-    RouteSelected Router Secret StoreError Stream StreamInterruptedError Telemetry TenantError Text TextDelta Timeouts
-    Timings TokenLogprob Tool ToolCall ToolCallDelta ToolCallEnd ToolCallStart ToolChoice ToolResult
-    TruncatedStreamError UnknownModelError UnknownPriceError UnknownTenantError UnsupportedError Usage UsageReport
-    UsageReported __version__
+    Anthropic Attempt AttemptFailed AttemptStarted Audio CacheHint CallOptions Catalog ChatRequest Citation
+    CitedSource ClosedError Completion ConfigurationError Constraints ContentFilteredError ContextLengthError
+    DeadlineExceededError EmbedRequest Embeddings Event File Finish FinishReason Gemini Image InvalidRequestError
+    LedgerEntry Limit LlamaCpp MemoryQuotaStore Message MissingExtraError ModelFileError ModelInfo
+    ModelNotFoundError NoRouteError Notice NullTelemetry Ollama Opaque OpenAI OpenAICompatible OrderedRouter
+    OutputInvalidError OverloadedError Planar PlanarError Price Provider ProviderAuthError ProviderConnectionError
+    ProviderError ProviderPermissionError ProviderProtocolError ProviderQuotaError ProviderServerError
+    ProviderTimeoutError QuotaExceededError QuotaStore RateLimitedError Reasoning ReasoningDelta Refusal
+    RefusalDelta RequestError Resumed Route RouteExhaustedError RouteSelected Router Secret StoreError Stream
+    StreamInterruptedError Telemetry TenantError Text TextDelta Timeouts Timings TokenLogprob Tool ToolCall
+    ToolCallDelta ToolCallEnd ToolCallStart ToolChoice ToolResult TruncatedStreamError UnknownModelError
+    UnknownPriceError UnknownTenantError UnsupportedError Usage UsageReport UsageReported __version__
 """
 
 MODULE_OF_EXTRA = {
@@ -95,7 +95,7 @@ def test_importing_planar_opens_nothing_and_loads_nothing_heavy() -> None:
     assert [name for name in report["loaded"] if name.startswith("planar.")] == ["planar._version"]
 
 
-@pytest.mark.parametrize("name", ["Planar", "MemoryQuotaStore", "LlamaCpp", "OpenAICompatible"])
+@pytest.mark.parametrize("name", ["Planar", "MemoryQuotaStore", "LlamaCpp", "OpenAI", "Anthropic", "Gemini", "Ollama"])
 def test_a_name_brings_no_http_library_until_it_is_used(name: str) -> None:
     loaded = json.loads(fresh(f"import json, sys, planar; planar.{name}; print(json.dumps(sorted(sys.modules)))"))
 

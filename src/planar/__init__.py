@@ -168,7 +168,10 @@ if TYPE_CHECKING:
     from planar.protocols import QuotaStore as QuotaStore
     from planar.protocols import Router as Router
     from planar.protocols import Telemetry as Telemetry
+    from planar.providers.anthropic import Anthropic as Anthropic
+    from planar.providers.gemini import Gemini as Gemini
     from planar.providers.local.llamacpp import LlamaCpp as LlamaCpp
+    from planar.providers.ollama import Ollama as Ollama
     from planar.providers.openai import OpenAI as OpenAI
     from planar.providers.openai_compatible import OpenAICompatible as OpenAICompatible
     from planar.quotas import MemoryQuotaStore as MemoryQuotaStore
@@ -327,7 +330,10 @@ _HOMES = {
         "UsageReported",
     ),
     "planar.protocols": ("Provider", "QuotaStore", "Router", "Telemetry"),
+    "planar.providers.anthropic": ("Anthropic",),
+    "planar.providers.gemini": ("Gemini",),
     "planar.providers.local.llamacpp": ("LlamaCpp",),
+    "planar.providers.ollama": ("Ollama",),
     "planar.providers.openai": ("OpenAI",),
     "planar.providers.openai_compatible": ("OpenAICompatible",),
     "planar.quotas": ("MemoryQuotaStore",),

@@ -14,8 +14,46 @@ LOCAL_MODELS = "PLANAR_LOCAL_MODELS"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Variables:
+    """What a vendor's own tools read.
+
+    Attributes:
+        keys: The first that is set holds the key.
+        address: Where the vendor is, if not at its usual place.
+        needs_address: It has no usual place.
+        by_address: The address alone is reason enough: the server needs no key.
+    """
+
+    keys: tuple[str, ...]
+    address: str
+    needs_address: bool = False
+    by_address: bool = False
+
+
+def _compatible() -> dict[str, Variables]:
+    return {
+        name: Variables(
+            keys=(dialect.key_env,),
+            address=dialect.key_env.replace("_API_KEY", "_BASE_URL"),
+            needs_address=dialect.base_url is None,
+        )
+        for name, dialect in DIALECTS.items()
+        if dialect.key_env is not None
+    }
+
+
+VENDORS: Mapping[str, Variables] = {
+    **_compatible(),
+    "anthropic": Variables(keys=("ANTHROPIC_API_KEY",), address="ANTHROPIC_BASE_URL"),
+    "gemini": Variables(keys=("GOOGLE_API_KEY", "GEMINI_API_KEY"), address="GEMINI_BASE_URL"),
+    "ollama": Variables(keys=("OLLAMA_API_KEY",), address="OLLAMA_HOST", by_address=True),
+}
+"""One row a vendor, by the provider's name. Each vendor is spoken to in its own words where it has any."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VendorSettings:
-    """A vendor whose key was found. `base_url=None` means the vendor's own address."""
+    """A vendor that was found. `base_url=None` means its usual address."""
 
     name: str
     key: Secret | None
@@ -41,9 +79,10 @@ class Settings:
 def settings_from(environ: Mapping[str, str]) -> Settings:
     """Read the vendors' own variables and Planar's.
 
-    `OPENAI_API_KEY`, `GROQ_API_KEY` and the like name a vendor each, and `<VENDOR>_BASE_URL` beside it another
-    address. `PLANAR_LOCAL_MODELS` lists model files, separated by the platform's path separator, each as `path`
-    or `name=path`; a path alone is called `local` if it is the only one, else by its file name.
+    `OPENAI_API_KEY`, `ANTHROPIC_API_KEY` and the like name a vendor each, with `<VENDOR>_BASE_URL` for another
+    address; `OLLAMA_HOST` names a server that needs no key. `PLANAR_LOCAL_MODELS` lists model files, separated by
+    the platform's path separator, each as `path` or `name=path`; a path alone is called `local` if it is the only
+    one, else by its file name.
 
     Raises:
         ConfigurationError: A value cannot be right; every problem is in the message, and no key is.
@@ -60,24 +99,25 @@ def settings_from(environ: Mapping[str, str]) -> Settings:
 
 def variables() -> tuple[str, ...]:
     """The variables that can make a provider, for messages that say what was looked for."""
-    return (*(dialect.key_env for dialect in DIALECTS.values() if dialect.key_env is not None), LOCAL_MODELS)
+    named = [(*row.keys, *((row.address,) if row.by_address else ())) for row in VENDORS.values()]
+    return (*(variable for row in named for variable in row), LOCAL_MODELS)
 
 
 def _vendors(environ: Mapping[str, str], problems: list[str]) -> tuple[VendorSettings, ...]:
     found: list[VendorSettings] = []
-    for name, dialect in DIALECTS.items():
-        variable = dialect.key_env
-        if variable is None or not environ.get(variable):
+    for name, row in VENDORS.items():
+        variable = next((key for key in row.keys if environ.get(key)), None)
+        address = environ.get(row.address) or None
+        if variable is None and not (row.by_address and address):
             continue
-        key = environ[variable]
-        if key != key.strip() or not key.isprintable():
+        key = None if variable is None else environ[variable]
+        if key is not None and (key != key.strip() or not key.isprintable()):
             problems.append(f"{variable} has white space or control characters around or in it")
-            continue
-        base_url = environ.get(variable.replace("_API_KEY", "_BASE_URL"))
-        if base_url is None and dialect.base_url is None:
-            problems.append(f"{variable} is set, but {variable.replace('_API_KEY', '_BASE_URL')} is not")
-            continue
-        found.append(VendorSettings(name=name, key=Secret(key), base_url=base_url or None))
+        elif address is None and row.needs_address:
+            problems.append(f"{variable} is set, but {row.address} is not")
+        else:
+            url = address if address is None or "://" in address else f"http://{address}"
+            found.append(VendorSettings(name=name, key=None if key is None else Secret(key), base_url=url))
     return tuple(found)
 
 

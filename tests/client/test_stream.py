@@ -89,6 +89,25 @@ async def test_the_answer_can_be_sent_back_with_its_signature_and_order() -> Non
     )
 
 
+async def test_a_thought_that_is_told_in_two_places_is_one_part() -> None:
+    script = (
+        ReasoningDelta("Hm", id="rs_1"),
+        ReasoningDelta("Ah", id="rs_2"),
+        TextDelta("Ebro"),
+        ReasoningDelta(id="rs_1", encrypted="sealed", final=True),
+        *reply()[-1:],
+    )
+    client = client_of(ScriptedProvider(script))
+
+    completion = await client.infer("Rivers?")
+
+    assert completion.message.content == (
+        planar.Reasoning(text="Hm", id="rs_1", encrypted="sealed"),
+        planar.Reasoning(text="Ah", id="rs_2"),
+        planar.Text("Ebro"),
+    )
+
+
 async def test_the_cost_is_exact_and_rounded_up_once() -> None:
     usage = Usage(input_tokens=7, output_tokens=1)
     client = client_of(ScriptedProvider([TextDelta("x"), (UsageReported(usage), Finish("stop"))], price=PRICE))

@@ -55,6 +55,7 @@ class Booking:
     Attributes:
         bounded: Some limit on tokens or money applies to the tenant.
         max_tokens: What goes on the wire.
+        renew_at: When the lease wants to be kept alive; `keep_up` has nothing to do before, unless `bounded`.
     """
 
     __slots__ = (
@@ -63,11 +64,11 @@ class Booking:
         "_input",
         "_lease",
         "_output",
-        "_renew_at",
         "_store",
         "_terms",
         "bounded",
         "max_tokens",
+        "renew_at",
     )
 
     def __init__(self, store: QuotaStore, terms: Terms, lease: Lease, *, now: float) -> None:
@@ -76,7 +77,7 @@ class Booking:
         self._lease = lease
         self._input = lease.hold.input_tokens
         self._output = lease.hold.output_tokens
-        self._renew_at = now + LEASE_SECONDS / 2
+        self.renew_at = now + LEASE_SECONDS / 2
         self._dispatched = False
         self._denied: QuotaExceededError | None = None
         self.bounded = lease.headroom.bounded
@@ -115,10 +116,6 @@ class Booking:
         self._dispatched = True
         await self._store.dispatched(self._lease)
 
-    def is_due(self, produced: int, *, now: float) -> bool:
-        """Whether `keep_up` has something to do: asked before every read, and nearly always answered with no."""
-        return now >= self._renew_at or (self.bounded and produced >= self._output - SLICE // 2)
-
     async def keep_up(self, produced: int, *, now: float) -> None:
         """Hold another slice once half of the last one is used, and keep the lease alive.
 
@@ -129,8 +126,8 @@ class Booking:
         room = SLICE if self.max_tokens is None else min(SLICE, self.max_tokens - self._output)
         if half_used and room > 0 and self._denied is None and self.bounded:
             await self._extend(room, now=now)
-        elif now >= self._renew_at:
-            self._renew_at = now + LEASE_SECONDS / 2
+        elif now >= self.renew_at:
+            self.renew_at = now + LEASE_SECONDS / 2
             self._take(await self._store.extend(self._lease, more=Amount(), ttl=LEASE_SECONDS))
         if self._denied is not None and produced >= self._output:
             raise self._denied
@@ -145,7 +142,7 @@ class Booking:
             self._denied = error  # what is held may still be used; `keep_up` stops the stream after it
             return
         self._output += room
-        self._renew_at = now + LEASE_SECONDS / 2
+        self.renew_at = now + LEASE_SECONDS / 2
 
     def _take(self, lease: Lease) -> None:
         self._lease = lease

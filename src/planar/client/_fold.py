@@ -167,11 +167,7 @@ class Fold:
 
     def _reason(self, event: ReasoningDelta) -> None:
         self._count(event.text)
-        thought = self._thought
-        if thought is None:
-            thought = self._thought = _Thought()
-            self._words = None
-            self._blocks.append(thought)
+        thought = self._thought_of(event)
         if event.text:
             thought.text.append(event.text)
         thought.signature = event.signature or thought.signature
@@ -180,6 +176,20 @@ class Fold:
         thought.details.extend(event.details)
         if event.final:
             self._thought = None
+
+    def _thought_of(self, event: ReasoningDelta) -> _Thought:
+        """The block that a piece belongs to: the one with its id, else the one that is open, else a new one."""
+        if event.id is not None:
+            # A wire may tell the end of a thought late, when others have come between.
+            for block in self._blocks:
+                if isinstance(block, _Thought) and block.id == event.id:
+                    return block
+        thought = self._thought
+        if thought is None or (event.id is not None and thought.id is not None):
+            thought = self._thought = _Thought()
+            self._words = None
+            self._blocks.append(thought)
+        return thought
 
     @property
     def text(self) -> str:

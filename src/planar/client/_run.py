@@ -273,9 +273,9 @@ class Run:
         fold, booking, batches = self.fold, self._booking, self._batches
         assert booking is not None
         assert batches is not None
-        produced, now = self._produced(), self._now()
-        if booking.is_due(produced, now=now):
-            await booking.keep_up(produced, now=now)
+        now = self._now()
+        if booking.bounded or now >= booking.renew_at:
+            await booking.keep_up(self._produced(), now=now)
         try:
             batch = await batches.__anext__()
         except StopAsyncIteration:
