@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from planar._version import __version__
-from planar.cli import _chat
+from planar.cli import _chat, _models
 from planar.errors import PlanarError
 
 
@@ -17,6 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"planar {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _chat.add_to(commands)
+    _models.add_to(commands)
     chosen = parser.parse_args(arguments)
     try:
         return int(chosen.run(chosen))
