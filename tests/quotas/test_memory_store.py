@@ -150,6 +150,18 @@ async def test_what_is_kept_of_short_leases_with_a_long_time_to_live_does_not_gr
 
 
 @pytest.mark.anyio
+async def test_a_ledger_with_a_limit_bounds_what_is_remembered_of_settled_leases_too(clock: FakeClock):
+    store = MemoryQuotaStore(clock=clock, ledger_limit=50)
+
+    for number in range(1_000):
+        await spend(store, str(number))
+
+    leases = store._engine._leases
+    assert _kept(leases) < 150
+    assert len(leases._tombstones) < 150
+
+
+@pytest.mark.anyio
 async def test_a_ledger_with_a_limit_keeps_the_newest_rows_and_budgets_count_on():
     store = MemoryQuotaStore(ledger_limit=10, limits={"acme": [Limit.tokens(2_000, per="total")]})
     for number in range(100):

@@ -65,7 +65,7 @@ class HttpAnswer:
         streamed: bool,
     ) -> None:
         self._endpoint = endpoint
-        self._encode = encode
+        self._encode: Callable[[], WireRequest] | None = encode
         self._decoder = decoder
         self._call = call
         self._deployment = deployment
@@ -81,7 +81,9 @@ class HttpAnswer:
         self._exhausted = False  # the body was read to its end
 
     async def __aenter__(self) -> Self:
+        assert self._encode is not None
         wire = self._encode()
+        self._encode = None  # with it goes the request: an answer may be open for long
         call, endpoint = self._call, self._endpoint
         self._notices = wire.notices
         self._since = call.clock.monotonic()

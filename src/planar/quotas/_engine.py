@@ -49,7 +49,7 @@ class QuotaEngine:
         self._limits = LimitTable(known_only=known_only)
         self._leases = Leases()
         self._now = 0
-        self.ledger = Ledger(limit=ledger_limit)
+        self.ledger = Ledger(limit=ledger_limit, forget=self._leases.drop)
 
     def reserve(self, lease_id: LeaseId, tenant: str, *, hold: Amount, ttl: float, deployment: str, now: int) -> Lease:
         """Hold `hold` on every scope of the path, or nothing anywhere. A known id gives the lease as it is now.

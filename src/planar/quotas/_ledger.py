@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from operator import attrgetter
 from typing import Literal
 
@@ -21,10 +21,12 @@ class Ledger:
 
     Args:
         limit: Keep only this many of the newest rows; `None` keeps all.
+        forget: Called with the ids of the leases whose rows were dropped.
     """
 
-    def __init__(self, *, limit: int | None = None) -> None:
+    def __init__(self, *, limit: int | None = None, forget: Callable[[list[LeaseId]], None]) -> None:
         self._limit = limit
+        self._forget = forget
         self._rows: list[LedgerEntry] = []
         self._accounts: dict[LeaseId, Record] = {}
 
@@ -56,9 +58,10 @@ class Ledger:
         return self._rows[first:last]
 
     def _drop(self, count: int) -> None:
-        for entry in self._rows[:count]:
-            if entry.kind in ("settled", "expired"):
-                del self._accounts[entry.lease_id]
+        dropped = [entry.lease_id for entry in self._rows[:count] if entry.kind in ("settled", "expired")]
+        for lease_id in dropped:
+            del self._accounts[lease_id]
+        self._forget(dropped)
         del self._rows[:count]
 
 

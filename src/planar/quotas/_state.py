@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import count, islice
 from typing import Literal
@@ -179,8 +179,16 @@ class Leases:
         for _ in range(SWEEP):
             if not tombstones or tombstones[0][0] > now:
                 break
-            del self._records[tombstones.popleft()[1]]
+            self._records.pop(tombstones.popleft()[1], None)
         self.wake = min(due[0][0] if due else FOREVER, tombstones[0][0] if tombstones else FOREVER)
+
+    def drop(self, lease_ids: Iterable[LeaseId]) -> None:
+        """Forget leases that have ended, before their time: nobody can ask for what their rows said any more."""
+        for lease_id in lease_ids:
+            self._records.pop(lease_id, None)
+        tombstones = self._tombstones
+        while tombstones and tombstones[0][1] not in self._records:
+            tombstones.popleft()
 
     def within(self, scope: str) -> Iterator[Record]:
         """The living leases of a scope and its children."""

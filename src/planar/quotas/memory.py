@@ -31,8 +31,9 @@ class MemoryQuotaStore:
         known_tenants_only: Refuse tenants whose root has no entry in `limits`. An entry may be empty.
         clock: Where time comes from; default is the machine's.
         ledger_limit: Keep only this many of the newest ledger rows; `ledger()` and `usage()` then see no others, and
-            older leases can no longer be refunded. The default keeps every row, so that sums are complete: about 1 KB
-            per request, without what its metadata takes. Limits count on either way.
+            older leases can no longer be refunded, nor are they recognised when they are settled again. The default
+            keeps every row, so that sums are complete: about 1 KB per request, without what its metadata takes.
+            Limits count on either way.
 
     Raises:
         ConfigurationError: A limit makes no sense, or `ledger_limit` is less than 1.

@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol, TypeAlias, assert_never, get_args
 from urllib.parse import urlsplit
 
 from planar.errors import ConfigurationError, ProviderProtocolError
+from planar.types._quick import quick
 
 TransportName: TypeAlias = Literal["httpx", "httpx2", "aiohttp"]
 TRANSPORTS: tuple[str, ...] = get_args(TransportName)
@@ -21,6 +22,7 @@ MAX_REFUSAL = 64 << 10
 """How much of a refusal's body is read, in bytes."""
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpRequest:
     """One request, ready to be sent.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from math import inf
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import anyio
@@ -52,31 +53,33 @@ class _AsyncioSilence:
     Between two reads the timer may still be armed; it finds no task then and does nothing.
     """
 
-    __slots__ = ("_deadline", "_fired", "_loop", "_task", "_timer")
+    __slots__ = ("_armed", "_cancelled", "_current_task", "_deadline", "_fired", "_loop", "_task", "_timer")
 
     def __init__(self) -> None:
         import asyncio
 
+        # Looked up once: `wait` runs for every read of every stream.
+        self._current_task = asyncio.current_task
+        self._cancelled = asyncio.CancelledError
         self._loop = asyncio.get_running_loop()
+        self._armed = inf
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[object] | None = None
         self._deadline = 0.0
         self._fired = False
 
     async def wait(self, step: Callable[[], Awaitable[T]], seconds: float) -> T:
-        import asyncio
-
-        task = asyncio.current_task()
+        task = self._current_task()
         if task is None:
             return await step()
         self._deadline = deadline = self._loop.time() + seconds
-        if self._timer is None or self._timer.when() > deadline:
+        if deadline < self._armed:
             self._arm()
         cancelling = task.cancelling()
         self._task = task
         try:
             return await step()
-        except asyncio.CancelledError:
+        except self._cancelled:
             if self._fired and task.uncancel() <= cancelling:
                 raise TimeoutError from None
             raise
@@ -86,10 +89,12 @@ class _AsyncioSilence:
     def _arm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self._armed = self._deadline
         self._timer = self._loop.call_at(self._deadline, self._check)
 
     def _check(self) -> None:
         self._timer = None
+        self._armed = inf
         if self._task is None:
             return
         if self._loop.time() < self._deadline:
@@ -103,3 +108,4 @@ class _AsyncioSilence:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+            self._armed = inf

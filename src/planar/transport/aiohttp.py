@@ -129,7 +129,7 @@ class _Exchange:
         max_total: int,
     ) -> None:
         self._session = session
-        self._request = request
+        self._request: HttpRequest | None = request
         self._url = url
         self._where = where
         self._clock = clock
@@ -140,8 +140,9 @@ class _Exchange:
         self.headers: Mapping[str, str] = {}
 
     async def __aenter__(self) -> Self:
-        request, failure = self._request, None
-        body = request.body
+        request, self._request = self._request, None  # a stream that is open for long need not keep its prompt
+        assert request is not None
+        failure, body = None, request.body
         try:
             self._response = response = await self._session.request(
                 request.method,

@@ -31,6 +31,19 @@ class ChatDecoder:
         provider: Named in errors.
     """
 
+    __slots__ = (
+        "_answer",
+        "_begun",
+        "_counted",
+        "_document",
+        "_held",
+        "_loads",
+        "_parser",
+        "_provider",
+        "_response",
+        "_unreadable",
+    )
+
     def __init__(self, response: ResponseInfo, provider: str, dialect: Dialect = OPENAI) -> None:
         self._response = response
         self._provider = provider
