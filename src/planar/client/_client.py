@@ -16,9 +16,9 @@ from planar.client._environment import providers_from
 from planar.client._ids import new_id
 from planar.client._loops import shielded
 from planar.client._options import CallOptions, merged
-from planar.client._order import Order, Prompt, order
+from planar.client._order import Order, Prompt, order, sent_back
 from planar.client._stream import Stream
-from planar.errors import ClosedError, ConfigurationError, InvalidRequestError
+from planar.errors import ClosedError, ConfigurationError, InvalidRequestError, OutputInvalidError
 from planar.protocols import Clock, Provider, QuotaStore, Router, Telemetry, UsesTransport
 from planar.quotas import MemoryQuotaStore
 from planar.routing import OrderedRouter
@@ -168,10 +168,18 @@ class Planar:
 
         Raises:
             PlanarError: As `stream`, and whatever reading the stream raises.
-            OutputInvalidError: The answer does not have the shape that `output=` asked for.
+            OutputInvalidError: The answer does not have the shape that `output=` asked for, `repairs=` included.
         """
-        async with Stream(self._core, self._order(prompt, options, whole=True)) as stream:
-            return await stream.completion()
+        asked = self._order(prompt, options, whole=True)
+        for left in range(asked.repairs, -1, -1):
+            async with Stream(self._core, asked) as stream:
+                try:
+                    return await stream.completion()
+                except OutputInvalidError as error:
+                    if left == 0:
+                        raise
+                    asked = sent_back(asked, error)
+        raise AssertionError("the last try returns or raises")
 
     def plan(self, prompt: Prompt, **options: Unpack[CallOptions]) -> Route:
         """A dry run: which deployments would be asked, in which order, why, and what it would cost at most. No I/O.

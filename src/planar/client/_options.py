@@ -38,6 +38,8 @@ class CallOptions(TypedDict, total=False):
         tools: `planar.Tool`s or OpenAI-shaped dicts.
         tool_choice: `"auto"`, `"none"`, `"required"`, or a `planar.ToolChoice`.
         output: The shape of the answer: a pydantic class, or a JSON schema; `completion.output` is the parsed answer.
+        repairs: How often `infer` may send an answer of the wrong shape back with what is wrong, 0 (default) to 5.
+            Each is a call of its own, with its own cost and ledger row.
         logprobs: How many alternatives to report with each token, 0 to 20.
         strategy: How the router chooses among the alias's deployments.
         constraints: What no attempt may violate.
@@ -67,6 +69,7 @@ class CallOptions(TypedDict, total=False):
     tools: Sequence[Tool | JSON] | None
     tool_choice: Literal["auto", "none", "required"] | ToolChoice | None
     output: type | JSON | None
+    repairs: int | None
     logprobs: int | None
     strategy: StrategyName | object | None
     constraints: Constraints | None
@@ -236,6 +239,7 @@ _CHECKS: dict[str, Callable[[str, Any], None]] = {
     "tools": _tools,
     "tool_choice": _tool_choice,
     "output": _output,
+    "repairs": _whole(0, 5),
     "logprobs": _whole(0, 20),
     "strategy": _strategy,
     "constraints": _a(Constraints, "planar.Constraints(...)"),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from planar.client._options import CallOptions
 from planar.client._output import output_schema
-from planar.errors import InvalidRequestError
+from planar.errors import InvalidRequestError, OutputInvalidError
 from planar.types import (
     JSON,
     Audio,
@@ -54,6 +54,7 @@ class Order:
     on_low_budget: OnLowBudget = "clamp"
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     idempotency_key: str | None = None
+    repairs: int = 0
 
 
 def order(prompt: Prompt, options: CallOptions, *, wire: Wire | None) -> Order:
@@ -84,6 +85,7 @@ def order(prompt: Prompt, options: CallOptions, *, wire: Wire | None) -> Order:
         on_low_budget=options.get("on_low_budget") or "clamp",
         metadata=dict(options.get("metadata") or {}),
         idempotency_key=options.get("idempotency_key"),
+        repairs=options.get("repairs") or 0,
     )
 
 
@@ -152,3 +154,13 @@ def _needs(request: ChatRequest) -> frozenset[Capability]:
                 case _:
                     pass
     return frozenset(needs)
+
+
+def sent_back(asked: Order, error: OutputInvalidError) -> Order:
+    """The same order with the answer that did not fit, and what is wrong with it, at the end of the conversation."""
+    wrong = "\n".join(f"- {problem}" for problem in error.problems)
+    turns = (
+        Message("assistant", error.text or "(nothing)"),
+        Message("user", f"That does not fit the JSON schema:\n{wrong}\nAnswer again with the whole JSON, corrected."),
+    )
+    return replace(asked, request=replace(asked.request, messages=(*asked.request.messages, *turns)))

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from planar.client._schema import Validator
 from planar.errors import InvalidRequestError, OutputInvalidError
 from planar.types import JSON, OutputSchema
 
@@ -23,6 +24,7 @@ def output_schema(output: type | JSON) -> OutputSchema:
     if isinstance(output, Mapping):
         if not output or not all(isinstance(key, str) for key in output):
             raise InvalidRequestError("output must be a JSON schema with at least a 'type'", param="output")
+        Validator(output)  # refused now, rather than after somebody has paid for an answer
         return OutputSchema(name=_name(str(output.get("title", "output"))), schema=output)
     model = _pydantic(output)
     return OutputSchema(name=_name(model.__name__), schema=model.model_json_schema(), model=model)
@@ -53,9 +55,15 @@ def parse_output(text: str, shape: OutputSchema) -> Any:
     if shape.model is not None:
         return _validated(text, _pydantic(shape.model))
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except ValueError as error:
         raise OutputInvalidError("the answer is not JSON", text=text, problems=(str(error),)) from error
+    problems = Validator(shape.schema).problems(value)
+    if problems:
+        raise OutputInvalidError(
+            f"the answer does not have the shape that was asked for: {problems[0]}", text=text, problems=problems
+        )
+    return value
 
 
 def _validated(text: str, model: type[BaseModel]) -> BaseModel:
