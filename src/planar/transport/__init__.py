@@ -12,7 +12,6 @@ from typing import Any, Literal, Protocol, TypeAlias, assert_never, get_args
 from urllib.parse import urlsplit
 
 from planar.errors import ConfigurationError, ProviderProtocolError
-from planar.types._quick import quick
 
 TransportName: TypeAlias = Literal["httpx", "httpx2", "aiohttp"]
 TRANSPORTS: tuple[str, ...] = get_args(TransportName)
@@ -22,7 +21,6 @@ MAX_REFUSAL = 64 << 10
 """How much of a refusal's body is read, in bytes."""
 
 
-@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpRequest:
     """One request, ready to be sent.

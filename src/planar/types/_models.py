@@ -8,7 +8,6 @@ from decimal import Decimal
 from typing import Any, ClassVar
 
 from planar.errors import ConfigurationError
-from planar.types._quick import quick
 from planar.types._requests import Constraints
 from planar.types._words import JSON, Capability, usd
 
@@ -116,7 +115,6 @@ class Health:
     age: float | None = None
 
 
-@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
     """A deployment that might answer, with what it would cost and how it is doing.
@@ -138,7 +136,6 @@ class Candidate:
     health: Health = field(default_factory=Health)
 
 
-@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteRequest:
     """What the router may know of a request: never its text."""
@@ -152,7 +149,6 @@ class RouteRequest:
     seed: int = 0
 
 
-@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """Why one candidate stands where it stands.
@@ -170,7 +166,6 @@ class Verdict:
     score: Mapping[str, float] = field(default_factory=dict[str, Any])
 
 
-@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """The order in which deployments are tried, and the reasons, for every candidate."""

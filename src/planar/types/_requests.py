@@ -8,11 +8,9 @@ from decimal import Decimal
 from typing import Any
 
 from planar.types._messages import Message, OutputSchema, Tool, ToolChoice
-from planar.types._quick import quick
 from planar.types._words import JSON, Capability, Effort
 
 
-@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatRequest:
     """A checked request for one answer, in words that every provider's codec understands.

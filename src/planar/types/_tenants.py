@@ -11,7 +11,6 @@ from typing import Any, Literal, Self
 from planar.errors import ConfigurationError, InvalidRequestError, UnknownTenantError
 from planar.types._answers import Usage
 from planar.types._models import Price
-from planar.types._quick import quick
 from planar.types._words import Dimension, LeaseId, nano, usd
 
 _SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
@@ -45,7 +44,6 @@ class TenantPath(str):
         return tuple("/".join(segments[: depth + 1]) for depth in range(len(segments)))
 
 
-@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Amount:
     """What is held or used: whole, never negative. `nano_usd=None` means that the price is unknown."""
@@ -152,7 +150,6 @@ class Limit:
 _PER: Mapping[str, int] = {"minute": 60, "hour": 3600}
 
 
-@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Headroom:
     """What is left under the tightest limit; `None` where nothing bounds it."""
@@ -166,7 +163,6 @@ class Headroom:
         return self.tokens is not None or self.nano_usd is not None
 
 
-@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
     """A hold on every scope of a tenant's path.
@@ -185,7 +181,6 @@ class Lease:
     headroom: Headroom
 
 
-@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Charge:
     """What a call really used, for the ledger.
@@ -203,7 +198,6 @@ class Charge:
     metadata: Mapping[str, str] = field(default_factory=dict[str, Any])
 
 
-@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerEntry:
     """One line of the append-only book.
@@ -229,7 +223,6 @@ class LedgerEntry:
     metadata: Mapping[str, str] = field(default_factory=dict[str, Any])
 
 
-@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
     """What a settle or refund did: the row that now stands in the ledger."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from planar.events import Event, Notice
-from planar.types._quick import quick
 
 MAX_EVENT = 1 << 20
 """Largest single event that is accepted, in bytes (SECURITY T8)."""
@@ -15,7 +14,6 @@ MAX_TOTAL = 64 << 20
 """Largest body that is accepted, in bytes (SECURITY T8)."""
 
 
-@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WireRequest:
     """One HTTP request without its host and credentials.
