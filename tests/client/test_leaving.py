@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 
 import anyio
 import pytest
@@ -205,3 +206,42 @@ async def test_a_native_cancel_even_twice_in_a_row(times: int, anyio_backend: st
     with pytest.raises(asyncio.CancelledError):
         await task
     await bench.nothing_is_left()
+
+
+def test_a_stream_that_outlives_its_loop_says_so_when_it_is_dropped() -> None:
+    bench = Bench()
+
+    async def begin() -> planar.Stream:
+        stream = bench.client.stream("Rivers?")
+        await anext(stream)
+        return stream
+
+    stream = asyncio.run(begin())
+
+    with pytest.warns(ResourceWarning, match="after its event loop had ended"):
+        stream._run.abandon()
+    del stream
+
+
+def test_closing_on_one_loop_leaves_a_stream_to_its_own() -> None:
+    bench = Bench()
+    begun, closed = threading.Event(), threading.Event()
+    reasons: list[str] = []
+
+    async def read() -> None:
+        stream = bench.client.stream("Rivers?")
+        await anext(stream)
+        begun.set()
+        await asyncio.to_thread(closed.wait, 5)
+        while bench.provider.open_streams:
+            await asyncio.sleep(0)
+        reasons.append((await stream.completion()).finish_reason)
+
+    reader = threading.Thread(target=lambda: asyncio.run(read()))
+    reader.start()
+    assert begun.wait(5)
+    asyncio.run(bench.client.aclose())
+    closed.set()
+    reader.join(5)
+
+    assert reasons == ["cancelled"]

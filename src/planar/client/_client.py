@@ -238,7 +238,9 @@ class Planar:
 
     async def _close_all(self) -> None:
         for run in tuple(self._core.runs):
-            if not run.busy:
+            if not run.is_here:
+                run.abandon()  # its own loop closes it
+            elif not run.busy:
                 await run.close()
         for provider in self._core.deployments.providers.values():
             await provider.aclose()

@@ -10,10 +10,11 @@ import anyio
 from planar.client._booking import Booking, Terms, book
 from planar.client._core import Core, plan
 from planar.client._deployments import Deployment
+from planar.client._ends import another_may_serve, final_error
 from planar.client._loops import current_loop, shielded
 from planar.client._order import Order
-from planar.client._run import CLOSE_SECONDS, another_may_serve
-from planar.errors import ClosedError, DeadlineExceededError, InvalidRequestError, PlanarError, RouteExhaustedError
+from planar.client._run import CLOSE_SECONDS
+from planar.errors import ClosedError, DeadlineExceededError, InvalidRequestError, PlanarError
 from planar.protocols import Call
 from planar.types import Attempt, Embeddings, EmbedRequest, ResponseInfo, Usage, usd
 
@@ -51,12 +52,10 @@ async def embed(core: Core, order: Order, request: EmbedRequest) -> Embeddings:
                 Attempt(number=number, deployment=chosen.deployment, lease_id=booking.lease_id, error=error)
             )
             if number == len(route.order) or not another_may_serve(error):
-                if len(failures) == 1:
+                final = final_error(error, failures, partial=None)
+                if final is error:
                     raise
-                told = "; ".join(f"{failure.deployment}: {failure.error}" for failure in failures)
-                raise RouteExhaustedError(
-                    f"all {len(failures)} attempts failed: {told}", attempts=tuple(failures)
-                ) from error
+                raise final from error
     raise AssertionError("a route has at least one deployment")
 
 

@@ -26,6 +26,10 @@ class Loop(Protocol):
         """Seconds since the epoch."""
         ...
 
+    def runs_here(self) -> bool:
+        """Whether this is the loop that runs this code."""
+        ...
+
     def spawn(self, work: Callable[[], Awaitable[None]]) -> bool:
         """Run `work` on the loop, from any thread or finaliser. False if the loop is gone."""
         ...
@@ -52,6 +56,11 @@ class _AsyncioLoop:
         import asyncio
 
         self._loop = asyncio.get_running_loop()
+
+    def runs_here(self) -> bool:
+        import asyncio
+
+        return sniffio.current_async_library() == "asyncio" and asyncio.get_running_loop() is self._loop
 
     def spawn(self, work: Callable[[], Awaitable[None]]) -> bool:
         async def run() -> None:
@@ -85,6 +94,11 @@ class _TrioLoop:
 
     def monotonic(self) -> float:
         return anyio.current_time()
+
+    def runs_here(self) -> bool:
+        import trio
+
+        return sniffio.current_async_library() == "trio" and trio.lowlevel.current_trio_token() is self._token
 
     def spawn(self, work: Callable[[], Awaitable[None]]) -> bool:
         import trio

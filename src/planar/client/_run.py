@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import replace
@@ -9,26 +10,19 @@ from functools import partial
 
 import anyio
 
-from planar.catalog import likely_tokens
 from planar.client._booking import Booking, Flag, Terms, book
 from planar.client._core import Core, plan
 from planar.client._deployments import Deployment
+from planar.client._ends import another_may_serve, counted, final_error, produced
 from planar.client._fold import Fold
 from planar.client._loops import Loop, current_loop, shielded
 from planar.client._order import Order
 from planar.errors import (
     ClosedError,
-    ContentFilteredError,
-    ContextLengthError,
     DeadlineExceededError,
     PlanarError,
     ProviderConnectionError,
-    ProviderError,
     ProviderProtocolError,
-    QuotaExceededError,
-    RouteExhaustedError,
-    StreamInterruptedError,
-    UnsupportedError,
 )
 from planar.events import (
     AttemptFailed,
@@ -174,10 +168,19 @@ class Run:
             raise
         self._finish(None)
 
+    @property
+    def is_here(self) -> bool:
+        """It belongs to the event loop that runs this code."""
+        return self._loop is not None and self._loop.runs_here()
+
     def abandon(self) -> None:
         """Nobody holds the stream any more: close it on its own loop. Callable from a finaliser on any thread."""
-        if not self.ended and self._loop is not None:
-            self._loop.spawn(self.close)
+        if self.ended or self._loop is None or self._loop.spawn(self.close):
+            return
+        self.ended = True
+        self._core.runs.discard(self)
+        # Its connection went with the loop; what it held is charged when the lease expires.
+        warnings.warn("a planar stream was dropped after its event loop had ended", ResourceWarning, stacklevel=2)
 
     # -- the steps -----------------------------------------------------------------------------
 
@@ -275,7 +278,7 @@ class Run:
         assert batches is not None
         now = self._now()
         if booking.bounded or now >= booking.renew_at:
-            await booking.keep_up(self._produced(), now=now)
+            await booking.keep_up(produced(fold), now=now)
         try:
             batch = await batches.__anext__()
         except StopAsyncIteration:
@@ -328,7 +331,8 @@ class Run:
             self._step = self._hold
             failed = self.attempts[-1]
             return (AttemptFailed(failed.number, failed.deployment, error),)
-        final = self._final(error, committed=committed)
+        partial = self.completion("error") if committed else None
+        final = final_error(error, self.attempts, partial=partial)
         self._finish(final)
         if final is error:
             raise error
@@ -343,33 +347,6 @@ class Run:
             if tries == 1:
                 self._remaining.insert(0, asked)
         return bool(self._remaining) and another_may_serve(error)
-
-    def _final(self, error: PlanarError, *, committed: bool) -> PlanarError:
-        if isinstance(error, StreamInterruptedError | QuotaExceededError | DeadlineExceededError):
-            if committed:
-                error.partial = self.completion("error")
-                if isinstance(error, StreamInterruptedError):
-                    error.usage = self.usage
-            return error
-        if committed and isinstance(error, ProviderError):
-            name = self.attempts[-1].deployment
-            return StreamInterruptedError(
-                f"{name} broke off after {len(self.fold.text)} characters: {error.message}",
-                partial=self.completion("error"),
-                usage=self.usage,
-                provider=error.provider,
-                deployment=name,
-                status=error.status,
-                type=error.type,
-                code=error.code,
-                request_id=error.request_id,
-                retry_after=error.retry_after,
-            )
-        failures = [attempt for attempt in self.attempts if attempt.error is not None]
-        if len({attempt.deployment for attempt in failures}) > 1 and failures[-1].error is error:
-            told = "; ".join(f"{attempt.deployment}: {attempt.error}" for attempt in failures)
-            return RouteExhaustedError(f"all {len(failures)} attempts failed: {told}", attempts=tuple(failures))
-        return error
 
     async def _give_up(self, error: BaseException) -> None:
         """The caller was cancelled, or a bug surfaced: end the attempt and let the error go its way."""
@@ -402,7 +379,8 @@ class Run:
         if booking is None or deployment is None:
             return
         flags: set[Flag] = set()
-        usage = self._counted(failed=error is not None)
+        known = self.fold.usage or self.response.usage
+        usage = counted(known, self.fold, self._order.request, failed=error is not None)
         if usage is not None:
             flags |= {"estimated"} if usage.estimated else set()
             flags |= {"suspect"} if usage.suspect else set()
@@ -429,28 +407,6 @@ class Run:
         )
         if self._observer is not None:
             self._observer.attempt_ended(number, error)
-
-    def _counted(self, *, failed: bool) -> Usage | None:
-        """What the attempt used: the provider's word if it gave one, else an estimate that says so.
-
-        `None` for an attempt that failed before it said anything: nothing was delivered.
-        """
-        known = self.fold.usage or self.response.usage
-        if known is not None and known.input_tokens is not None and known.output_tokens is not None:
-            return known
-        if known is None and failed and self.fold.deltas == 0:
-            return None
-        known = known or Usage()
-        prompt = sum(len(message.text) for message in self._order.request.messages)
-        return replace(
-            known,
-            input_tokens=likely_tokens(characters=prompt) if known.input_tokens is None else known.input_tokens,
-            output_tokens=self._produced() if known.output_tokens is None else known.output_tokens,
-            estimated=True,
-        )
-
-    def _produced(self) -> int:
-        return likely_tokens(characters=self.fold.characters, deltas=self.fold.deltas)
 
     def _finish(self, error: BaseException | None) -> None:
         if self.ended:
@@ -521,10 +477,3 @@ class Run:
         if self._core.clock is not None:
             return self._core.clock.monotonic()
         return 0.0 if self._loop is None else self._loop.monotonic()
-
-
-def another_may_serve(error: PlanarError) -> bool:
-    """Whether the next deployment might do what this one could not. A filter's verdict is not shopped around."""
-    if isinstance(error, ContentFilteredError):
-        return False
-    return isinstance(error, ProviderError | UnsupportedError | ContextLengthError)
