@@ -98,6 +98,14 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Properties of decoders and of quotas with a hundred times the examples: run before a release."""
+    install_for_tests(session)
+    tests = session.posargs or ["tests/wire", "tests/quotas", "-k", "bytes or whatever or cut or judged or machine"]
+    session.run("pytest", "-q", *tests, env={"PLANAR_FUZZ": "100"})
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """A real model streams its answer through Planar, and two tenants share it until one has spent its budget."""
     session.install("-q", *CONSTRAINTS, "-e", ".[llamacpp]", env=BUILD)

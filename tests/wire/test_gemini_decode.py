@@ -8,10 +8,11 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from corpus import fold, run
+from effort import examples
 from planar.errors import (
     ContextLengthError,
     InvalidRequestError,
@@ -394,7 +395,7 @@ STREAMS = st.lists((CHUNKS | JSONISH).map(lambda item: f"data: {json.dumps(item)
 BODIES = st.binary(max_size=200) | STREAMS.map(b"".join) | (CHUNKS | JSONISH).map(json.dumps).map(str.encode)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(body=BODIES, form=st.sampled_from([ChatDecoder, WholeDecoder]))
 def test_whatever_arrives_gives_events_or_our_error(body: bytes, form: Callable[[ResponseInfo, str], Any]) -> None:
     try:
@@ -404,7 +405,7 @@ def test_whatever_arrives_gives_events_or_our_error(body: bytes, form: Callable[
     assert fold(events, ResponseInfo()).finish is not None
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(body=BODIES, cuts=st.lists(st.integers(0, 400), max_size=4))
 def test_events_do_not_depend_on_where_the_bytes_are_cut(body: bytes, cuts: list[int]) -> None:
     places = [0, *sorted(min(cut, len(body)) for cut in cuts), len(body)]
@@ -423,7 +424,7 @@ def _outcome(pieces: list[bytes]) -> tuple[list[Event], str | None]:
     return events, None
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(status=st.integers(400, 599), body=st.binary(max_size=60) | JSONISH.map(json.dumps).map(str.encode))
 def test_whatever_a_refusal_says_it_is_our_error(status: int, body: bytes) -> None:
     error = error_from(status, {}, body, now=0.0)

@@ -7,10 +7,11 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from corpus import fold
+from effort import examples
 from planar.errors import (
     ContextLengthError,
     InvalidRequestError,
@@ -249,7 +250,7 @@ def survives(decoder: ChatDecoder | WholeDecoder, *pieces: bytes) -> list[Event]
     return events
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(body=st.binary(max_size=200))
 def test_any_bytes_give_events_or_our_error(body: bytes) -> None:
     for decoder in (ChatDecoder, WholeDecoder):
@@ -257,7 +258,7 @@ def test_any_bytes_give_events_or_our_error(body: bytes) -> None:
     survives(ChatDecoder(ResponseInfo(), "p"), body + b"\n" + lines(END))
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(junk=st.dictionaries(st.sampled_from(KEYS), JUNK, max_size=6))
 def test_any_json_gives_events_or_our_error(junk: dict[str, Any]) -> None:
     body = json.dumps(junk).encode()
@@ -274,7 +275,7 @@ def test_any_json_gives_events_or_our_error(junk: dict[str, Any]) -> None:
 BODY = lines(said(thinking="Jalón ✓"), said(content="Duero ✓"), said(tool_calls=[called()]), {**END, "eval_count": 3})
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(cuts=st.lists(st.integers(0, len(BODY)), max_size=8))
 def test_events_do_not_depend_on_where_the_bytes_are_cut(cuts: list[int]) -> None:
     places = [0, *sorted(cuts), len(BODY)]

@@ -7,10 +7,11 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from openai_corpus import fold
 
+from effort import examples
 from planar.errors import (
     InvalidRequestError,
     OverloadedError,
@@ -475,7 +476,7 @@ def survives(decoder: ChatDecoder | WholeDecoder, body: bytes) -> None:
     assert isinstance(events[-1], Finish)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(body=st.binary(max_size=200))
 def test_any_bytes_give_events_or_our_error(body: bytes) -> None:
     survives(ChatDecoder(ResponseInfo(), "p", OPENAI), body)
@@ -483,7 +484,7 @@ def test_any_bytes_give_events_or_our_error(body: bytes) -> None:
     survives(WholeDecoder(ResponseInfo(), "p", OPENAI), body)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(junk=JUNK, inner=JUNK)
 def test_any_json_gives_events_or_our_error(junk: object, inner: object) -> None:
     shaped = {"id": "x", "choices": [{"delta": inner, "message": inner, "finish_reason": "stop"}], "usage": junk}

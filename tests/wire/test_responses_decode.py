@@ -7,10 +7,11 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from corpus import fold
+from effort import examples
 from planar.client._fold import Fold
 from planar.errors import (
     ContentFilteredError,
@@ -482,7 +483,7 @@ def survives(decoder: ChatDecoder | WholeDecoder, *pieces: bytes) -> list[Event]
     return events
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(body=st.binary(max_size=200))
 def test_any_bytes_give_events_or_our_error(body: bytes) -> None:
     survives(ChatDecoder(ResponseInfo(), "p"), body)
@@ -490,7 +491,7 @@ def test_any_bytes_give_events_or_our_error(body: bytes) -> None:
     survives(WholeDecoder(ResponseInfo(), "p"), body)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(junk=st.lists(st.dictionaries(st.sampled_from(KEYS), JUNK, max_size=6), max_size=4), kind=st.sampled_from(KINDS))
 def test_any_json_gives_events_or_our_error(junk: list[dict[str, Any]], kind: str) -> None:
     survives(ChatDecoder(ResponseInfo(), "p"), sse(*junk, *({**one, "type": kind} for one in junk), completed(*junk)))
@@ -507,7 +508,7 @@ BODY = sse(
 ).replace(b"\n\ndata", b"\r\n\r\ndata")
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(cuts=st.lists(st.integers(0, len(BODY)), max_size=8))
 def test_events_do_not_depend_on_where_the_bytes_are_cut(cuts: list[int]) -> None:
     places = [0, *sorted(cuts), len(BODY)]
