@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
-from itertools import count, islice
+from itertools import islice
 from typing import Literal
 
 from planar.quotas._calendar import SECOND
@@ -124,7 +124,7 @@ class Leases:
         self._records: dict[LeaseId, Record] = {}
         self._live: dict[str, dict[LeaseId, Record]] = {}
         self._due: list[tuple[int, int, Record]] = []
-        self._order = count()  # of two that end at the same time: records do not compare
+        self._order = 0  # of two that end at the same time: records do not compare
         self._stale = 0
         self._tombstones: deque[tuple[int, LeaseId]] = deque()
 
@@ -139,14 +139,16 @@ class Leases:
         if live is None:
             live = self._live[record.path.root] = {}
         live[record.id] = record
-        heappush(self._due, (record.expires, next(self._order), record))
+        self._order += 1
+        heappush(self._due, (record.expires, self._order, record))
         if record.expires < self.wake:
             self.wake = record.expires
 
     def prolong(self, record: Record) -> None:
         """Take note that a lease ends at another time now."""
         self._stale += 1
-        heappush(self._due, (record.expires, next(self._order), record))
+        self._order += 1
+        heappush(self._due, (record.expires, self._order, record))
         self.wake = min(self.wake, record.expires)
         if self._stale > 64:
             self._compact()
@@ -209,6 +211,7 @@ class Leases:
         if self._stale * 2 > len(self._due):
             self._live = {root: live for root, live in self._live.items() if live}
             alive = (record for live in self._live.values() for record in live.values())
-            self._due = [(record.expires, next(self._order), record) for record in alive]
+            self._order += 1
+            self._due = [(record.expires, self._order, record) for record in alive]
             heapify(self._due)
             self._stale = 0
