@@ -210,8 +210,8 @@ class Leases:
         # Leases end long before their time: what the heap still knows of them must not outweigh the living.
         if self._stale * 2 > len(self._due):
             self._live = {root: live for root, live in self._live.items() if live}
-            alive = (record for live in self._live.values() for record in live.values())
-            self._order += 1
-            self._due = [(record.expires, self._order, record) for record in alive]
+            alive = [record for live in self._live.values() for record in live.values()]
+            self._due = [(record.expires, place, record) for place, record in enumerate(alive, start=self._order + 1)]
+            self._order += len(alive)
             heapify(self._due)
             self._stale = 0
