@@ -8,7 +8,7 @@ never on the text.
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict, Unpack
 
 if TYPE_CHECKING:
     from planar.types import Attempt, Completion, Dimension, Phase, Route, Usage
@@ -93,6 +93,20 @@ class ClosedError(ConfigurationError):
 # --- The caller -------------------------------------------------------------------------------
 
 
+class Upstream(TypedDict, total=False):
+    """What an upstream said, as the errors below take it; their attributes of the same names say what each is."""
+
+    provider: str | None
+    deployment: str | None
+    status: int | None
+    type: str | None
+    code: str | int | None
+    param: str | None
+    request_id: str | None
+    retry_after: float | None
+    body: str | None
+
+
 class _UpstreamError(PlanarError):
     """What an upstream said, where an upstream was the one to say it.
 
@@ -151,7 +165,7 @@ class ContextLengthError(RequestError):
         limit: How many there is room for, where known.
     """
 
-    def __init__(self, message: str, *, tokens: int | None = None, limit: int | None = None, **upstream: Any) -> None:
+    def __init__(self, message: str, *, tokens: int | None = None, limit: int | None = None, **upstream: Unpack[Upstream]) -> None:
         self.tokens = tokens
         self.limit = limit
         super().__init__(message, **upstream)
@@ -329,7 +343,7 @@ class ProviderTimeoutError(ProviderError):
 
     retryable = True
 
-    def __init__(self, message: str, *, phase: Phase, **upstream: Any) -> None:
+    def __init__(self, message: str, *, phase: Phase, **upstream: Unpack[Upstream]) -> None:
         self.phase = phase
         super().__init__(message, **upstream)
 
@@ -343,7 +357,7 @@ class ProviderConnectionError(ProviderError):
 
     retryable = True
 
-    def __init__(self, message: str, *, broke: bool = False, **upstream: Any) -> None:
+    def __init__(self, message: str, *, broke: bool = False, **upstream: Unpack[Upstream]) -> None:
         self.broke = broke
         super().__init__(message, **upstream)
 
@@ -361,7 +375,7 @@ class StreamInterruptedError(ProviderError):
     """
 
     def __init__(
-        self, message: str, *, partial: Completion | None = None, usage: Usage | None = None, **upstream: Any
+        self, message: str, *, partial: Completion | None = None, usage: Usage | None = None, **upstream: Unpack[Upstream]
     ) -> None:
         self.partial = partial
         self.usage = usage
