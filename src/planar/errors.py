@@ -165,7 +165,9 @@ class ContextLengthError(RequestError):
         limit: How many there is room for, where known.
     """
 
-    def __init__(self, message: str, *, tokens: int | None = None, limit: int | None = None, **upstream: Unpack[Upstream]) -> None:
+    def __init__(
+        self, message: str, *, tokens: int | None = None, limit: int | None = None, **upstream: Unpack[Upstream]
+    ) -> None:
         self.tokens = tokens
         self.limit = limit
         super().__init__(message, **upstream)
@@ -375,7 +377,12 @@ class StreamInterruptedError(ProviderError):
     """
 
     def __init__(
-        self, message: str, *, partial: Completion | None = None, usage: Usage | None = None, **upstream: Unpack[Upstream]
+        self,
+        message: str,
+        *,
+        partial: Completion | None = None,
+        usage: Usage | None = None,
+        **upstream: Unpack[Upstream],
     ) -> None:
         self.partial = partial
         self.usage = usage

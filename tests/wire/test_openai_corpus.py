@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from openai_corpus import Exchange, Folded, decode, exchanges, fold
+from openai_corpus import Exchange, decode, exchanges
 
+from corpus import Folded, fold
 from planar.errors import (
     ContextLengthError,
     InvalidRequestError,
@@ -67,8 +68,8 @@ def assert_says_what_the_sdk_says(case: Exchange, got: Folded) -> None:
         assert call[0] == expected["id"] or not expected["id"]
     assert got.finish is not None
     assert got.finish.raw_reason == want["finish_reason"]
-    assert (got.response_id or "") == (want["response_id"] or "")
-    assert (got.model or "") == (want["model"] or "")
+    assert (got.response.response_id or "") == (want["response_id"] or "")
+    assert (got.response.model or "") == (want["model"] or "")
     _assert_usage(got.usage, want["usage"] or want.get("usage_x_groq"))
 
 

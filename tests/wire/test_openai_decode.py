@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from openai_corpus import fold
 
+from corpus import fold
 from effort import examples
 from planar.errors import (
     InvalidRequestError,
