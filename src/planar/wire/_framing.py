@@ -8,7 +8,7 @@ from planar.errors import ProviderError, ProviderProtocolError, RequestError, Tr
 from planar.events import Event
 from planar.types import ResponseInfo
 from planar.wire._base import MAX_EVENT, MAX_TOTAL
-from planar.wire._json import is_cut, loads
+from planar.wire._json import is_cut, loads, parser
 from planar.wire.sse import SSEParser
 
 _BLANK = b" \t\r\n"
@@ -66,6 +66,7 @@ class StreamFraming:
         self._provider = provider
         self._parser = SSEParser(provider, max_event=max_event)
         self._ends_with_body = ends_with_body
+        self._loads, self._unreadable = parser()
         self._document: WholeFraming | None = None
         self._begun = False
         self._held: ProviderError | RequestError | None = None
@@ -112,7 +113,7 @@ class StreamFraming:
             self._block(name, block, events)
         cut = self._ends_with_body and self._parser.cut
         if not self._answer.finished and (cut or not self._answer.ended(events)):
-            raise _truncated(self._provider, self._response)
+            raise truncated(self._provider, self._response)
         return events
 
     def _begin(self, data: bytes) -> None:
@@ -133,12 +134,16 @@ class StreamFraming:
             if not block:
                 return
         try:
-            fields: object = loads(block)
-        except ValueError as error:
+            fields: Any = self._loads(block)
+        except self._unreadable as error:
             message = f"the provider sent an event that is not JSON: {error}"
             raise ProviderProtocolError(message, provider=self._provider) from None
-        if isinstance(fields, dict):
-            self._answer.event(name, cast("dict[str, Any]", fields), events)
+        # `__class__ is` rather than `isinstance`: no call on the path that every token takes.
+        if fields.__class__ is dict:
+            self._answer.event(name, fields, events)
+        elif fields.__class__ is list and fields and isinstance(fields[0], dict):
+            # Google's surfaces wrap an error in a list of its own.
+            self._answer.event(name, cast("dict[str, Any]", fields[0]), events)
 
 
 class WholeFraming:
@@ -180,7 +185,7 @@ class WholeFraming:
             document: object = loads(body)
         except ValueError as error:
             if is_cut(body):
-                raise _truncated(self._provider, self._response) from None
+                raise truncated(self._provider, self._response) from None
             message = f"the provider's answer is not JSON: {error}"
             raise ProviderProtocolError(message, provider=self._provider) from None
         events: list[Event] = []
@@ -190,6 +195,7 @@ class WholeFraming:
         return events
 
 
-def _truncated(provider: str, response: ResponseInfo) -> TruncatedStreamError:
+def truncated(provider: str, response: ResponseInfo | None) -> TruncatedStreamError:
+    """The error for a body that ended too early, with the usage that was seen."""
     message = "the provider's answer ended before it was whole"
-    return TruncatedStreamError(message, provider=provider, usage=response.usage)
+    return TruncatedStreamError(message, provider=provider, usage=None if response is None else response.usage)

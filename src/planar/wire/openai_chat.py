@@ -231,7 +231,7 @@ def decode_embeddings(body: bytes, *, provider: str, model: str, count: int | No
         ProviderError, RequestError: It is a failure that came with a good status.
     """
     document = document_of(body, provider)
-    refuse_failure(document, body, provider)
+    refuse_failure(document, provider)
     items = [as_dict(item) for item in as_list(document.get("data"))]
     if not items or (count is not None and len(items) != count):
         wanted = "vectors" if count is None else f"{count} vectors"
@@ -275,7 +275,7 @@ def decode_models(body: bytes, *, provider: str) -> tuple[ModelInfo, ...]:
         listed = []
     if not listed:
         document = document_of(body, provider)
-        refuse_failure(document, body, provider)
+        refuse_failure(document, provider)
         if not isinstance(document.get("data"), list):
             raise ProviderProtocolError("the provider sent no list of models", provider=provider)
         listed = as_list(document["data"])

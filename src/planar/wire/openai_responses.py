@@ -188,7 +188,7 @@ def decode_count(body: bytes, *, provider: str) -> int:
         ProviderError, RequestError: It is a failure that came with a good status.
     """
     document = document_of(body, provider)
-    refuse_failure(document, body, provider)
+    refuse_failure(document, provider)
     count = document.get("input_tokens")
     if type(count) is not int or count < 0:
         raise ProviderProtocolError("the provider sent no count of tokens", provider=provider)
