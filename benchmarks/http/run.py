@@ -99,7 +99,11 @@ def cell(values: list[float | None], first: list[float | None]) -> str:
         return "-"
     ratios = [value / other for value, other in zip(values, first, strict=True) if value is not None and other]
     ratio = f" ({statistics.median(ratios):.2f}x)" if ratios else ""
-    return f"{statistics.median(known):.3g}{ratio}"
+    return f"{figure(statistics.median(known))}{ratio}"
+
+
+def figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 if __name__ == "__main__":
