@@ -17,6 +17,9 @@ SECTIONS = ("Owns", "Does not own", "Interfaces", "Tasks")
 BOX = re.compile(r"- \[([ x])\] (\S.*)")
 ANY_BOX = re.compile(r"\s*[-*+]\s*\[.?\](?![(\[])")
 NAMED = re.compile(r"\(test: ([^()]+)\)$")
+GUIDE = ROOT / "CONTRIBUTING.md"
+SESSIONS = re.compile(r"`nox -s ([\w. -]+)`")
+PIN = re.compile(r"[A-Za-z0-9][\w.-]*==[\w.+!]+")
 REFERENCE = re.compile(r"`(tests/[\w/]+\.py(?:::\w+)+)`")
 
 
@@ -155,6 +158,24 @@ def test_every_test_that_a_page_of_the_docs_names_exists(page: Path):
     problems = [problem for reference in named if (problem := missing(reference, root=ROOT)) is not None]
 
     assert problems == []
+
+
+def test_the_guide_names_every_session_and_no_other():
+    decorated = [node for node in syntax(ROOT / "noxfile.py").body if isinstance(node, ast.FunctionDef)]
+    sessions = {node.name for node in decorated if any("nox.session" in ast.unparse(d) for d in node.decorator_list)}
+
+    named = {name for line in SESSIONS.findall(GUIDE.read_text(encoding="utf-8")) for name in line.split()}
+
+    assert {re.sub(r"-3\.\d+$", "", name) for name in named} == sessions
+    assert sessions >= {"tests", "tests_min", "lint", "types", "imports", "docs", "fuzz", "demo"}
+
+
+def test_the_constraints_pin_each_package_and_name_no_index():
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+
+    other = [line for line in lines if line and not line.startswith("#") and not PIN.fullmatch(line)]
+
+    assert other == []
 
 
 PAGE = "## Owns\na\n## Does not own\nb\n## Interfaces\nc\n## Tasks\n- [ ] d\n"

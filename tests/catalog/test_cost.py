@@ -1,7 +1,8 @@
-"""Money from token counts: exact after a call, never below it before."""
+"""Money from token counts: exact after a call, never below it before. What nobody has stated stays unknown."""
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
 import pytest
@@ -11,70 +12,111 @@ from hypothesis import strategies as st
 import planar
 from effort import examples
 from planar.catalog import Catalog, cost_bound, cost_of, input_bound
-from planar.types import ChatRequest, Message, ModelInfo, Price, Usage
+from planar.types import ChatRequest, Message, ModelInfo, OutputSchema, Price, Text, Tool, ToolCall, ToolResult, Usage
 
 rates = st.integers(0, 10**8)
+own_rates = st.none() | rates
 prices = st.builds(
     Price,
     input=rates,
     output=rates,
-    cached_input=st.none() | rates,
-    cache_write=st.none() | rates,
-    cache_write_1h=st.none() | rates,
-    reasoning=st.none() | rates,
-    audio_input=st.none() | rates,
+    cached_input=own_rates,
+    cache_write=own_rates,
+    cache_write_1h=own_rates,
+    reasoning=own_rates,
+    audio_input=own_rates,
+    audio_output=own_rates,
+    image_input=own_rates,
     call=st.integers(0, 10**6),
 )
+KINDS_IN = ("plain", "cached", "written", "written for an hour", "heard", "seen")
+KINDS_OUT = ("said", "thought", "spoken")
+counts = st.fixed_dictionaries({kind: st.integers(0, 10**6) for kind in (*KINDS_IN, *KINDS_OUT)})
+any_count = st.none() | st.integers(0, 10**6)
 
 
-@st.composite
-def usages(draw: st.DrawFn) -> Usage:
-    total, output = draw(st.integers(0, 10**6)), draw(st.integers(0, 10**6))
-    cached = draw(st.integers(0, total))
-    written = draw(st.integers(0, total - cached))
+def usage_of(count: dict[str, int]) -> Usage:
+    """What a provider reports of so many tokens of each kind."""
     return Usage(
-        input_tokens=total,
-        cached_input_tokens=cached,
-        cache_write_tokens=written,
-        cache_write_1h_tokens=draw(st.integers(0, written)),
-        output_tokens=output,
-        reasoning_tokens=draw(st.integers(0, output)),
+        input_tokens=sum(count[kind] for kind in KINDS_IN),
+        cached_input_tokens=count["cached"],
+        cache_write_tokens=count["written"] + count["written for an hour"],
+        cache_write_1h_tokens=count["written for an hour"],
+        audio_input_tokens=count["heard"],
+        image_input_tokens=count["seen"],
+        output_tokens=sum(count[kind] for kind in KINDS_OUT),
+        reasoning_tokens=count["thought"],
+        audio_output_tokens=count["spoken"],
     )
 
 
-@given(usages(), prices)
+def rates_of(price: Price) -> dict[str, int]:
+    """The rate of each kind; one without its own has that of the kind it is part of."""
+
+    def first(*wanted: int | None) -> int:
+        return next(rate for rate in wanted if rate is not None)
+
+    return {
+        "plain": price.input,
+        "cached": first(price.cached_input, price.input),
+        "written": first(price.cache_write, price.input),
+        "written for an hour": first(price.cache_write_1h, price.cache_write, price.input),
+        "heard": first(price.audio_input, price.input),
+        "seen": first(price.image_input, price.input),
+        "said": price.output,
+        "thought": first(price.reasoning, price.output),
+        "spoken": first(price.audio_output, price.output),
+    }
+
+
+@given(counts, prices)
 @examples(300)
-def test_a_bound_is_never_below_the_cost(usage: Usage, price: Price) -> None:
+def test_every_token_is_charged_once_at_its_own_rate_and_the_sum_rounded_up_once(
+    count: dict[str, int], price: Price
+) -> None:
+    rate = rates_of(price)
+    exact = Fraction(sum(count[kind] * rate[kind] for kind in count), 1000)
+
+    cost = cost_of(usage_of(count), price)
+
+    assert cost == math.ceil(exact) + price.call
+
+
+@given(counts, prices, st.integers(0, 10**6), st.integers(0, 10**6))
+@examples(300)
+def test_a_bound_is_never_below_the_cost(count: dict[str, int], price: Price, less_in: int, less_out: int) -> None:
+    usage = usage_of(count)
     assert usage.input_tokens is not None
     assert usage.output_tokens is not None
 
-    bound = cost_bound(price, input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)
+    bound = cost_bound(price, input_tokens=usage.input_tokens + less_in, output_tokens=usage.output_tokens + less_out)
 
     assert 0 <= cost_of(usage, price) <= bound
 
 
-@given(usages(), prices)
+@given(
+    st.builds(
+        Usage,
+        input_tokens=st.integers(0, 10**6),
+        cached_input_tokens=any_count,
+        cache_write_tokens=any_count,
+        cache_write_1h_tokens=any_count,
+        audio_input_tokens=any_count,
+        image_input_tokens=any_count,
+        output_tokens=st.integers(0, 10**6),
+        reasoning_tokens=any_count,
+        audio_output_tokens=any_count,
+    ),
+    prices,
+)
 @examples(300)
-def test_every_token_is_charged_once_at_its_own_rate_and_the_sum_rounded_up_once(usage: Usage, price: Price) -> None:
-    hour = usage.cache_write_1h_tokens or 0
-    short = (usage.cache_write_tokens or 0) - hour
-    cached = usage.cached_input_tokens or 0
-    thought = usage.reasoning_tokens or 0
-    write = price.input if price.cache_write is None else price.cache_write
-    write_hour = write if price.cache_write_1h is None else price.cache_write_1h
-    exact = Fraction(
-        cached * (price.input if price.cached_input is None else price.cached_input)
-        + short * write
-        + hour * write_hour
-        + ((usage.input_tokens or 0) - cached - short - hour) * price.input
-        + thought * (price.output if price.reasoning is None else price.reasoning)
-        + ((usage.output_tokens or 0) - thought) * price.output,
-        1000,
-    )
+def test_parts_that_exceed_their_total_cost_no_more_than_the_total_can(usage: Usage, price: Price) -> None:
+    assert usage.input_tokens is not None
+    assert usage.output_tokens is not None
 
-    cost = cost_of(usage, price) - price.call
+    cost = cost_of(usage, price)
 
-    assert 0 <= cost - exact < 1
+    assert 0 <= cost <= cost_bound(price, input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)
 
 
 def test_parts_that_exceed_their_total_do_not_make_it_negative() -> None:
@@ -83,16 +125,35 @@ def test_parts_that_exceed_their_total_do_not_make_it_negative() -> None:
     assert cost_of(usage, Price(input=1000, output=0, cached_input=100)) == 1
 
 
-def test_a_missing_total_is_not_nothing() -> None:
+@pytest.mark.parametrize("usage", [Usage(input_tokens=5), Usage(output_tokens=5), Usage()])
+def test_a_missing_total_is_not_nothing(usage: Usage) -> None:
     with pytest.raises(planar.InvalidRequestError):
-        cost_of(Usage(input_tokens=5), Price.FREE)
+        cost_of(usage, Price.FREE)
 
 
-@given(st.text())
-def test_a_prompt_has_no_more_tokens_than_the_bound_says(text: str) -> None:
-    request = ChatRequest(messages=(Message("user", text),))
+@given(st.lists(st.text(), min_size=1, max_size=4))
+def test_a_prompt_has_no_more_tokens_than_the_bound_says(texts: list[str]) -> None:
+    size = sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
 
-    assert input_bound(request) >= len(text.encode("utf-8", "surrogatepass"))
+    in_messages = input_bound(ChatRequest(messages=tuple(Message("user", text) for text in texts)))
+    in_parts = input_bound(ChatRequest(messages=(Message("user", tuple(map(Text, texts))),)))
+
+    assert in_messages >= size
+    assert in_parts >= size
+
+
+def test_tools_calls_results_and_shapes_count_in_the_bound() -> None:
+    plain = ChatRequest(messages=(Message("user", "Rivers?"),))
+    called = (
+        Message("assistant", (ToolCall(id="1", name="river", arguments="x" * 100),)),
+        Message("tool", (ToolResult(tool_call_id="1", content="y" * 100),)),
+    )
+    tool = Tool(name="river", description="z" * 100, parameters={"type": "object"})
+    shape = OutputSchema(name="river", schema={"type": "object", "description": "w" * 100})
+
+    fuller = ChatRequest(messages=(*plain.messages, *called), tools=(tool,), output=shape)
+
+    assert input_bound(fuller) >= input_bound(plain) + 400
 
 
 def test_what_nobody_described_is_unknown_and_never_free() -> None:
@@ -102,13 +163,37 @@ def test_what_nobody_described_is_unknown_and_never_free() -> None:
 
 def test_the_operators_figures_come_first() -> None:
     ours = Price.per_million(input=1, output=2)
-    catalog = Catalog(prices={"local:default": ours})
+    theirs = ModelInfo(id="default", price=Price.FREE, local=True)
+    catalog = Catalog(prices={"local:default": ours}, models={"local:other": ModelInfo(id="other", region="eu")})
 
-    found = catalog.describe("local", "default", own=ModelInfo(id="default", price=Price.FREE, local=True))
+    priced = catalog.describe("local", "default", own=theirs)
+    described = catalog.describe("local", "other", own=theirs)
 
-    assert (found.price, found.local) == (ours, True)
+    assert (priced.price, priced.local) == (ours, True)
+    assert (described.price, described.region) == (None, "eu")
+    assert catalog.models_of("local") == ("other",)
+    assert catalog.models_of("loc") == ()
 
 
-def test_a_local_model_is_free_and_says_that_it_was_not_priced() -> None:
-    assert Price.FREE.input == 0
-    assert "set a price" in Price.FREE.source
+@pytest.mark.parametrize("key", ["", "gpt", ":gpt", "openai:"])
+def test_a_key_that_names_no_deployment_is_refused(key: str) -> None:
+    with pytest.raises(planar.ConfigurationError, match="provider:model"):
+        Catalog(prices={key: Price.FREE})
+    with pytest.raises(planar.ConfigurationError, match="provider:model"):
+        Catalog(models={key: ModelInfo(id="m")})
+
+
+@pytest.mark.parametrize("rate", [-1, "a lot", "NaN", "Infinity", "0.0000001"])
+def test_a_price_that_is_no_whole_number_of_pico_usd_is_refused(rate: str | int) -> None:
+    with pytest.raises(planar.ConfigurationError, match="pico-USD"):
+        Price.per_million(input=rate, output=1)
+
+
+@given(counts)
+def test_a_local_model_is_free_and_says_that_it_was_not_priced(smollm2: str, count: dict[str, int]) -> None:
+    info = planar.LlamaCpp(smollm2).describe("default")
+
+    assert info is not None
+    assert info.price is not None
+    assert cost_of(usage_of(count), info.price) == 0
+    assert "set a price" in info.price.source

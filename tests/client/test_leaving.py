@@ -24,7 +24,7 @@ class Bench:
         self.provider = ScriptedProvider([TextDelta("Ebro"), TextDelta(", "), anyio.sleep_forever])
         self.client = planar.Planar(providers=[self.provider], quotas=store)
 
-    async def nothing_is_left(self) -> None:
+    async def assert_nothing_is_left(self) -> None:
         with anyio.fail_after(5):
             while self.provider.open_streams or (await self.client.quotas.usage("default")).concurrent:
                 await anyio.lowlevel.checkpoint()
@@ -45,7 +45,7 @@ async def test_leaving_the_block(bench: Bench) -> None:
         await anext(stream)
 
     assert bench.provider.open_streams == 0
-    await bench.nothing_is_left()
+    await bench.assert_nothing_is_left()
 
 
 async def test_a_break_without_the_block(bench: Bench) -> None:
@@ -53,7 +53,7 @@ async def test_a_break_without_the_block(bench: Bench) -> None:
         break
 
     gc.collect()
-    await bench.nothing_is_left()
+    await bench.assert_nothing_is_left()
 
 
 async def test_a_break_out_of_the_events(bench: Bench) -> None:
@@ -62,7 +62,7 @@ async def test_a_break_out_of_the_events(bench: Bench) -> None:
             break
 
     gc.collect()
-    await bench.nothing_is_left()
+    await bench.assert_nothing_is_left()
 
 
 async def test_a_stream_that_is_forgotten(bench: Bench) -> None:
@@ -72,7 +72,7 @@ async def test_a_stream_that_is_forgotten(bench: Bench) -> None:
     del stream
     gc.collect()
 
-    await bench.nothing_is_left()
+    await bench.assert_nothing_is_left()
 
 
 async def test_a_stream_in_a_reference_cycle_is_found_by_the_collector(bench: Bench) -> None:
@@ -83,7 +83,7 @@ async def test_a_stream_in_a_reference_cycle_is_found_by_the_collector(bench: Be
     del holder
     gc.collect()
 
-    await bench.nothing_is_left()
+    await bench.assert_nothing_is_left()
 
 
 async def test_a_cancelled_scope(bench: Bench) -> None:
@@ -91,7 +91,7 @@ async def test_a_cancelled_scope(bench: Bench) -> None:
         async for _token in bench.client.stream("Rivers?"):
             pass
 
-    await bench.nothing_is_left()
+    await bench.assert_nothing_is_left()
 
 
 async def test_fail_after(bench: Bench) -> None:
@@ -99,7 +99,7 @@ async def test_fail_after(bench: Bench) -> None:
         with anyio.fail_after(0.02):
             await bench.client.infer("Rivers?")
 
-    await bench.nothing_is_left()
+    await bench.assert_nothing_is_left()
 
 
 async def test_a_cancelled_task_group(bench: Bench) -> None:
@@ -114,7 +114,7 @@ async def test_a_cancelled_task_group(bench: Bench) -> None:
             await anyio.lowlevel.checkpoint()
         tasks.cancel_scope.cancel()
 
-    await bench.nothing_is_left()
+    await bench.assert_nothing_is_left()
 
 
 async def test_an_error_in_the_callers_own_block(bench: Bench) -> None:
@@ -123,7 +123,7 @@ async def test_an_error_in_the_callers_own_block(bench: Bench) -> None:
             await anext(stream)
             raise ZeroDivisionError
 
-    await bench.nothing_is_left()
+    await bench.assert_nothing_is_left()
 
 
 async def test_closing_twice_settles_once(bench: Bench) -> None:
@@ -133,7 +133,7 @@ async def test_closing_twice_settles_once(bench: Bench) -> None:
     await stream.aclose()
     await stream.aclose()
 
-    await bench.nothing_is_left()
+    await bench.assert_nothing_is_left()
 
 
 async def test_closing_the_client_ends_a_stream_that_nobody_reads(bench: Bench) -> None:
@@ -163,7 +163,7 @@ async def test_a_stream_has_one_reader(bench: Bench) -> None:
             await anext(stream)
         tasks.cancel_scope.cancel()
 
-    await bench.nothing_is_left()
+    await bench.assert_nothing_is_left()
 
 
 async def test_a_hold_that_is_cancelled_before_the_provider_was_asked_is_released() -> None:
@@ -205,7 +205,7 @@ async def test_a_native_cancel_even_twice_in_a_row(times: int, anyio_backend: st
 
     with pytest.raises(asyncio.CancelledError):
         await task
-    await bench.nothing_is_left()
+    await bench.assert_nothing_is_left()
 
 
 def test_a_stream_that_outlives_its_loop_says_so_when_it_is_dropped() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -12,7 +14,7 @@ import planar
 from effort import examples
 from planar.routing import OrderedRouter
 from planar.testing import ScriptedProvider, reply
-from planar.types import NANO, Candidate, Constraints, ModelInfo, RouteRequest
+from planar.types import NANO, Candidate, Constraints, ModelInfo, Price, Route, RouteRequest
 
 infos = st.builds(
     ModelInfo,
@@ -79,6 +81,8 @@ def test_no_candidate_of_the_order_violates_a_constraint(
         assert not wanted.local_only or info.local
         assert wanted.min_quality is None or (info.quality is not None and info.quality >= wanted.min_quality)
         assert info.capabilities is None or (wanted.needs | request.needs) <= info.capabilities
+        if info.context_window is not None and not kept.input_estimated:
+            assert kept.input_tokens_bound < info.context_window
         if wanted.max_cost_usd is not None:
             assert kept.cost_bound is not None
             assert Decimal(kept.cost_bound) / NANO <= wanted.max_cost_usd
@@ -93,9 +97,29 @@ def test_every_candidate_has_one_verdict_and_what_is_kept_keeps_its_order(
 
     assert [verdict.candidate for verdict in route.verdicts] == given_candidates
     assert all((verdict.position is None) == (verdict.dropped_by is not None) for verdict in route.verdicts)
-    kept = [candidate for candidate in given_candidates if candidate in route.order]
-    assert list(route.order) == kept
-    assert len(kept) <= 1 or request.strategy != "pinned"
+    assert all(verdict.detail for verdict in route.verdicts)
+    places = [verdict.position for verdict in route.verdicts if verdict.position is not None]
+    assert places == list(range(len(route.order)))
+
+
+@given(candidates)
+@examples(100)
+def test_what_nothing_excludes_is_kept(given_candidates: list[Candidate]) -> None:
+    estimated = [replace(candidate, input_estimated=True) for candidate in given_candidates]
+
+    route = OrderedRouter().plan(RouteRequest(model="fast", tenant="acme"), estimated)
+
+    assert list(route.order) == estimated
+
+
+@given(requests, candidates)
+@examples(200)
+def test_pinned_keeps_the_first_of_what_would_be_kept(request: RouteRequest, given_candidates: list[Candidate]) -> None:
+    unpinned = OrderedRouter().plan(replace(request, strategy=None), given_candidates)
+
+    pinned = OrderedRouter().plan(replace(request, strategy="pinned"), given_candidates)
+
+    assert pinned.order == unpinned.order[:1]
 
 
 def test_a_strategy_that_it_does_not_know_is_refused_by_name() -> None:
@@ -116,18 +140,69 @@ def test_a_prompt_that_was_counted_and_does_not_fit_excludes() -> None:
     assert [verdict.dropped_by for verdict in route.verdicts] == ["context"]
 
 
+def test_a_route_explains_every_candidate_in_a_table() -> None:
+    free = ModelInfo(id="m")
+    listed = [
+        Candidate(deployment="a:m", provider="a", model="m", info=free, cost_bound=1_500_000),
+        Candidate(deployment="b:m", provider="b", model="m", info=free),
+    ]
+    request = RouteRequest(model="fast", tenant="acme", constraints=Constraints(excluded_vendors=frozenset("a")))
+
+    lines = OrderedRouter().plan(request, listed).explain().splitlines()
+
+    assert lines[0] == "fast for acme, by OrderedRouter"
+    assert [line.split()[:3] for line in lines[2:]] == [["1", "b:m", "unknown"], ["-", "a:m", "0.0015"]]
+    assert lines[3].endswith("excluded_vendors: a is excluded")
+
+
+DEAR = Price.per_million(input=1000, output=1000)
+MODELS = {
+    "a:default": ModelInfo(id="default", price=Price.FREE, region="eu", quality=90, capabilities=frozenset({"tools"})),
+    "b:default": ModelInfo(id="default", price=DEAR, region="us", quality=10, capabilities=frozenset()),
+    "c:default": ModelInfo(id="default", price=Price.FREE, region="eu", quality=90, capabilities=frozenset({"tools"})),
+}
+
+
+@pytest.mark.parametrize(
+    "constraints",
+    [
+        Constraints(excluded_vendors=frozenset({"b"})),
+        Constraints(vendors=frozenset({"a", "c"})),
+        Constraints(regions=frozenset({"eu"})),
+        Constraints(min_quality=50),
+        Constraints(needs=frozenset({"tools"})),
+        Constraints(max_cost_usd=Decimal("0.001")),
+    ],
+    ids=["excluded_vendors", "vendors", "regions", "min_quality", "needs", "max_cost_usd"],
+)
 @pytest.mark.anyio
-async def test_fallback_never_reaches_what_a_constraint_excludes() -> None:
+async def test_fallback_never_reaches_what_a_constraint_excludes(constraints: Constraints) -> None:
     broken = ScriptedProvider([planar.OverloadedError("busy")], name="a")
     excluded = ScriptedProvider(reply("no"), name="b")
     allowed = ScriptedProvider(reply("Ebro"), name="c")
     client = planar.Planar(
-        providers=[broken, excluded, allowed], models={"fast": ["a:default", "b:default", "c:default"]}
+        providers=[broken, excluded, allowed], models={"fast": list(MODELS)}, catalog=planar.Catalog(models=MODELS)
     )
 
-    completion = await client.infer(
-        "Rivers?", model="fast", constraints=planar.Constraints(excluded_vendors=frozenset({"b"}))
-    )
+    completion = await client.infer("Rivers?", model="fast", max_tokens=50, constraints=constraints)
 
-    assert completion.provider == "c"
+    assert [attempt.deployment for attempt in completion.attempts] == ["a:default", "c:default"]
     assert excluded.received == []
+
+
+class Backwards:
+    """A router that inherits from nothing: the last of the alias comes first."""
+
+    def plan(self, request: RouteRequest, candidates: Sequence[Candidate]) -> Route:
+        return OrderedRouter().plan(request, candidates[::-1])
+
+
+@pytest.mark.anyio
+async def test_whatever_has_a_plan_is_a_router() -> None:
+    first, last = ScriptedProvider(reply("Ebro"), name="a"), ScriptedProvider(reply("Tajo"), name="b")
+    client = planar.Planar(providers=[first, last], models={"fast": ["a:default", "b:default"]}, router=Backwards())
+
+    completion = await client.infer("Rivers?", model="fast")
+
+    assert completion.text == "Tajo"
+    assert first.received == []
