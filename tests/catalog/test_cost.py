@@ -183,17 +183,18 @@ def test_a_key_that_names_no_deployment_is_refused(key: str) -> None:
         Catalog(models={key: ModelInfo(id="m")})
 
 
-@pytest.mark.parametrize("rate", [-1, "a lot", "NaN", "Infinity", "0.0000001"])
+@pytest.mark.parametrize("rate", [-1, "a lot", "NaN", "0.0000001"])
 def test_a_price_that_is_no_whole_number_of_pico_usd_is_refused(rate: str | int) -> None:
     with pytest.raises(planar.ConfigurationError, match="pico-USD"):
         Price.per_million(input=rate, output=1)
 
 
-@given(counts)
-def test_a_local_model_is_free_and_says_that_it_was_not_priced(smollm2: str, count: dict[str, int]) -> None:
+def test_a_local_model_is_free_and_says_that_it_was_not_priced(smollm2: str) -> None:
+    a_million_of_each = usage_of(dict.fromkeys((*KINDS_IN, *KINDS_OUT), 10**6))
+
     info = planar.LlamaCpp(smollm2).describe("default")
 
     assert info is not None
     assert info.price is not None
-    assert cost_of(usage_of(count), info.price) == 0
+    assert cost_of(a_million_of_each, info.price) == 0
     assert "set a price" in info.price.source

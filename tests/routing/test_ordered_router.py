@@ -110,6 +110,7 @@ def test_what_nothing_excludes_is_kept(given_candidates: list[Candidate]) -> Non
     route = OrderedRouter().plan(RouteRequest(model="fast", tenant="acme"), estimated)
 
     assert list(route.order) == estimated
+    assert [verdict.position for verdict in route.verdicts] == list(range(len(estimated)))
 
 
 @given(requests, candidates)
@@ -129,15 +130,27 @@ def test_a_strategy_that_it_does_not_know_is_refused_by_name() -> None:
         OrderedRouter().plan(request, ())
 
 
-def test_a_prompt_that_was_counted_and_does_not_fit_excludes() -> None:
+@pytest.mark.parametrize(
+    ("prompt", "max_tokens", "estimated", "dropped_by"),
+    [
+        (9, None, False, None),
+        (10, None, False, "context"),
+        (6, 4, False, None),
+        (7, 4, False, "context"),
+        (99, 4, True, None),
+    ],
+)
+def test_only_a_prompt_that_was_counted_and_leaves_no_room_for_the_answer_excludes(
+    prompt: int, max_tokens: int | None, estimated: bool, dropped_by: str | None
+) -> None:
     small = ModelInfo(id="m", context_window=10)
-    counted = Candidate(
-        deployment="a:m", provider="a", model="m", info=small, input_tokens_bound=11, input_estimated=False
+    candidate = Candidate(
+        deployment="a:m", provider="a", model="m", info=small, input_tokens_bound=prompt, input_estimated=estimated
     )
 
-    route = OrderedRouter().plan(RouteRequest(model="fast", tenant="acme"), [counted])
+    route = OrderedRouter().plan(RouteRequest(model="fast", tenant="acme", max_tokens=max_tokens), [candidate])
 
-    assert [verdict.dropped_by for verdict in route.verdicts] == ["context"]
+    assert [verdict.dropped_by for verdict in route.verdicts] == [dropped_by]
 
 
 def test_a_route_explains_every_candidate_in_a_table() -> None:
