@@ -122,6 +122,10 @@ WRONG_CLIENTS: list[tuple[Callable[[], object], str]] = [
     (lambda: planar.OpenAI(api_key="sk-secret\nX: y"), "api_key"),
     (lambda: planar.Catalog(prices={"gpt": planar.Price.FREE}), "provider:model"),
     (lambda: planar.Price.per_million(input=-1, output=1), "-1"),
+    (lambda: planar.Price.per_million(input="Infinity", output=1), "Infinity"),
+    (lambda: planar.Price.per_million(input="NaN", output=1), "NaN"),
+    (lambda: planar.Price.per_million(input=0.5, output=1), "0.5"),  # type: ignore[arg-type]
+    (lambda: planar.Constraints(max_cost_usd=0.01), "Decimal('0.01')"),  # type: ignore[arg-type]
     (lambda: planar.Limit.usd(-1), "-1"),
     (lambda: planar.Limit.usd(0.5), "0.5"),  # type: ignore[arg-type]
     (lambda: planar.Limit.requests(0), "at least 1"),

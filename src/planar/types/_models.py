@@ -66,14 +66,18 @@ class Price:
 
 
 def _pico(usd_per_million: Decimal | str | int) -> int:
+    given: object = usd_per_million
     try:
-        pico = Decimal(str(usd_per_million)) * 1_000_000
-        exact = pico == pico.to_integral_value() and pico >= 0
+        # A float is refused: 0.1 is not the tenth that was meant.
+        known = isinstance(given, Decimal | str | int) and not isinstance(given, bool)
+        pico = Decimal(usd_per_million) * 1_000_000 if known else Decimal(-1)
+        exact = pico.is_finite() and pico >= 0 and pico == pico.to_integral_value()
     except ArithmeticError:
         pico, exact = Decimal(0), False
     if not exact:
         raise ConfigurationError(
-            f"a price of {usd_per_million!r} USD per million tokens is not a whole number of pico-USD per token"
+            f"a price of {usd_per_million!r} USD per million tokens is not a whole number of pico-USD per token:"
+            " write a Decimal, a str or an int of at least 0"
         )
     return int(pico)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from planar.errors import InvalidRequestError
 from planar.types._messages import Message, OutputSchema, Tool, ToolChoice
 from planar.types._words import JSON, Capability, Effort
 
@@ -87,3 +88,11 @@ class Constraints:
     min_quality: float | None = None
     local_only: bool = False
     needs: frozenset[Capability] = frozenset()
+
+    def __post_init__(self) -> None:
+        most: object = self.max_cost_usd
+        if most is not None and not (isinstance(most, Decimal) and most.is_finite() and most >= 0):
+            raise InvalidRequestError(
+                f"max_cost_usd must be a Decimal of at least 0, such as Decimal('0.01'), not {most!r}",
+                param="max_cost_usd",
+            )
