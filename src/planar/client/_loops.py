@@ -47,15 +47,15 @@ def current_loop() -> Loop:
 
 
 class _AsyncioLoop:
-    __slots__ = ("_loop",)
+    __slots__ = ("_loop", "monotonic")
 
-    monotonic = staticmethod(time.monotonic)  # what asyncio's loops use, without a call through the loop
     time = staticmethod(time.time)
 
     def __init__(self) -> None:
         import asyncio
 
         self._loop = asyncio.get_running_loop()
+        self.monotonic = self._loop.time  # the clock of `anyio.current_time()`, virtual ones included
 
     def runs_here(self) -> bool:
         import asyncio
