@@ -65,6 +65,28 @@ async def test_a_request_carries_no_header_that_nobody_set() -> None:
 
 
 @on_asyncio
+async def test_a_body_has_arrived_when_its_end_has() -> None:
+    transport, read = make_transport("aiohttp"), anyio.Event()
+
+    async def answer(connection: Connection) -> None:
+        await connection.send(CHUNKED + chunk(b"a"))
+        await read.wait()
+        await connection.send(chunk(b"b") + END)
+
+    async with upstream(answer) as server:
+        async with transport.open(to(server.url)) as response:
+            before = response.arrived
+            pieces = aiter(response)
+            body = await anext(pieces)
+            read.set()
+            body += await anext(pieces)
+            after = response.arrived
+        await transport.aclose()
+
+    assert (before, after, body) == (False, True, b"ab")
+
+
+@on_asyncio
 async def test_what_arrived_before_the_connection_broke_is_given_before_the_break() -> None:
     transport, ended = make_transport("aiohttp"), anyio.Event()
 

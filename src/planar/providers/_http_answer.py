@@ -48,6 +48,7 @@ class HttpAnswer:
         "_finished",
         "_notices",
         "_pieces",
+        "_response",
         "_silence",
         "_since",
         "_spoken",
@@ -72,6 +73,7 @@ class HttpAnswer:
         self._streamed = streamed
         self._exchange: Any = None
         self._pieces: Any = None
+        self._response: Any = None
         self._silence: Any = None
         self._notices: Sequence[Event] = ()
         self._since: float | None = None  # when the wait for content began; None after content
@@ -110,6 +112,7 @@ class HttpAnswer:
         info = self._call.response
         info.request_id = request_id(response.headers)
         info.rate_limits = rate_limits(response.headers)
+        self._response = response
         self._pieces = aiter(response)
         self._silence = make_silence()
 
@@ -126,25 +129,28 @@ class HttpAnswer:
             await self._drain()
             raise StopAsyncIteration
         # Read here rather than in a method: a coroutine more for every read of every stream would be felt.
-        timeouts = self._call.timeouts
-        limit = timeouts.stall if self._spoken else timeouts.first_token
-        piece: bytes | None
-        try:
-            if self._spoken:
-                self._decoder.feed(b"")  # an error that came with the last events
-            if limit is None:
-                piece = await self._pieces.__anext__()
-            else:
-                piece = await self._silence.wait(self._pieces.__anext__, self._left(limit))
-        except StopAsyncIteration:
-            self._exhausted = True
-            piece = None
-        except TimeoutError:
-            raise self._signed(self._too_silent(limit)) from None
-        except (ProviderError, RequestError) as error:
-            self._signed(error)
-            raise
-        return self._decoded(piece)
+        timeouts, response = self._call.timeouts, self._response
+        while True:
+            limit = timeouts.stall if self._spoken else timeouts.first_token
+            piece: bytes | None
+            try:
+                if self._spoken:
+                    self._decoder.feed(b"")  # an error that came with the last events
+                if limit is None or response.arrived:
+                    piece = await self._pieces.__anext__()
+                else:
+                    piece = await self._silence.wait(self._pieces.__anext__, self._left(limit))
+            except StopAsyncIteration:
+                self._exhausted = True
+                piece = None
+            except TimeoutError:
+                raise self._signed(self._too_silent(limit)) from None
+            except (ProviderError, RequestError) as error:
+                self._signed(error)
+                raise
+            events = self._decoded(piece)
+            if events or not response.arrived:
+                return events
 
     def _decoded(self, piece: bytes | None) -> Sequence[Event]:
         try:
@@ -192,6 +198,9 @@ class HttpAnswer:
     async def _drain(self) -> None:
         """Read the little that follows a finished answer: a connection that is read to its end is used again."""
         self._ended = True
+        if self._response.arrived:
+            self._exhausted = True
+            return
         try:
             for _ in range(8):
                 await self._silence.wait(self._pieces.__anext__, DRAINING)

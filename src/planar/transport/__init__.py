@@ -53,6 +53,11 @@ class HttpResponse(Protocol):
         """Names in lower case."""
         ...
 
+    @property
+    def arrived(self) -> bool:
+        """All of the body is here: to read it waits for nothing. False where the library does not tell."""
+        ...
+
     def __aiter__(self) -> AsyncIterator[bytes]:
         """The body, in pieces as large as the socket gives, none of them empty.
 

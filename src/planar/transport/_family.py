@@ -120,6 +120,10 @@ class _Exchange:
         }
         return self
 
+    @property
+    def arrived(self) -> bool:
+        return False
+
     def __aiter__(self) -> AsyncIterator[bytes]:
         if self._body is None:
             encoding = self.headers.get("content-encoding", "identity").strip().lower()
