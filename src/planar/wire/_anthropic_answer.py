@@ -23,6 +23,7 @@ from planar.types import CitedSource, FinishReason, ResponseInfo, Usage
 from planar.wire._errors import Words, error_of, words_in
 from planar.wire._json import as_dict, as_list, as_text, dumps, loads
 from planar.wire._openai_usage import Counter
+from planar.wire._plain_text import plain_delta
 from planar.wire._tool_calls import MAX_TOOL_CALLS, _is_json
 
 FINISH_REASONS: Mapping[str, FinishReason] = {
@@ -67,6 +68,7 @@ class MessagesAnswer:
 
     Attributes:
         finished: `Finish` was given.
+        text: Reads an event that is a piece of text of the same block as the last, while such events come.
     """
 
     def __init__(self, response: ResponseInfo, provider: str) -> None:
@@ -80,6 +82,9 @@ class MessagesAnswer:
         self._reason: str | None = None
         self._details: dict[str, Any] = {}
         self.finished = False
+        self._plain = plain_delta()
+        self._index_of_text = 0
+        self.text: Callable[[bytes], str | None] | None = None
 
     # --- What the framing calls ---------------------------------------------------------------
 
@@ -116,6 +121,7 @@ class MessagesAnswer:
             events.append(UsageReported(self._response.usage))
         events.append(Finish(FINISH_REASONS.get(self._reason or "", "other"), self._reason))
         self.finished = True
+        self.text = None
 
     def ended(self, events: list[Event]) -> bool:
         """A reason to stop comes with the last counts: an answer that has one lacks only `message_stop`."""
@@ -253,6 +259,8 @@ class MessagesAnswer:
         block = self._open.get(index)
         if block is not None and kind == "text_delta" and block.kind == "text":  # most events of most streams
             self._text(block, delta, events)
+            self._index_of_text = index
+            self.text = None if self._plain is None else self._text_of
             return
         if block is None:
             if kind not in _BEGIN:
@@ -267,6 +275,19 @@ class MessagesAnswer:
                 block.pieces.append(piece)
         elif block.kind not in _READ:
             _merge(block.whole, delta)
+
+    def _text_of(self, event: bytes) -> str | None:
+        assert self._plain is not None
+        read, others = self._plain
+        try:
+            found = read(event)
+        except others:
+            found = None
+        if found is None or found.index != self._index_of_text:
+            self.text = None
+            return None
+        text: str = found.delta.text
+        return text
 
     def _text(self, block: _Block, delta: dict[str, Any], events: list[Event]) -> None:
         if (text := as_text(delta.get("text"))) is not None:

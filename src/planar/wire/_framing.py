@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 from planar.errors import ProviderError, ProviderProtocolError, RequestError, TruncatedStreamError
-from planar.events import Event
+from planar.events import Event, TextDelta
 from planar.types import ResponseInfo
 from planar.wire._base import MAX_EVENT, MAX_TOTAL
 from planar.wire._json import is_cut, loads, parser
@@ -37,6 +38,13 @@ class Answer(Protocol):
         ...
 
 
+class TextReader(Protocol):
+    """An answer that can tell an event which is a piece of text and nothing else without taking it apart."""
+
+    text: Callable[[bytes], str | None] | None
+    """Reads such an event, and gives `None` for any other; there only while such events come."""
+
+
 class StreamFraming:
     """Feeds an answer with the events of a stream, cut anywhere. Does no I/O.
 
@@ -50,6 +58,7 @@ class StreamFraming:
         max_event: Largest event, in bytes.
         ends_with_body: No event of this wire says that the answer is whole: a body that ends in the middle of an
             event was cut, whatever came before.
+        reader: The answer again, where it reads text by itself.
     """
 
     def __init__(
@@ -60,8 +69,10 @@ class StreamFraming:
         *,
         max_event: int = MAX_EVENT,
         ends_with_body: bool = False,
+        reader: TextReader | None = None,
     ) -> None:
         self._answer = answer
+        self._reader = reader
         self._response = response
         self._provider = provider
         self._parser = SSEParser(provider, max_event=max_event)
@@ -88,8 +99,7 @@ class StreamFraming:
             return self._document.feed(data)
         events: list[Event] = []
         try:
-            for name, block in self._parser.feed(data):
-                self._block(name, block, events)
+            self._take(self._parser.feed(data), events)
         except (ProviderError, RequestError) as error:
             self._held = error
             if not events:
@@ -109,8 +119,7 @@ class StreamFraming:
         if self._document is not None:
             return self._document.close()
         events: list[Event] = []
-        for name, block in self._parser.close():
-            self._block(name, block, events)
+        self._take(self._parser.close(), events)
         cut = self._ends_with_body and self._parser.cut
         if not self._answer.finished and (cut or not self._answer.ended(events)):
             raise truncated(self._provider, self._response)
@@ -122,6 +131,17 @@ class StreamFraming:
             self._begun = True
             if first in (b"{", b"["):
                 self._document = WholeFraming(self._answer, self._response, self._provider)
+
+    def _take(self, blocks: list[tuple[str | None, bytes]], events: list[Event]) -> None:
+        reader = self._reader
+        for name, block in blocks:
+            read = None if reader is None else reader.text
+            if read is None:
+                self._block(name, block, events)
+            elif text := read(block):
+                events.append(TextDelta(text))
+            else:
+                self._block(name, block, events)
 
     def _block(self, name: str | None, block: bytes, events: list[Event]) -> None:
         if self._answer.finished:

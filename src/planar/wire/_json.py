@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeAlias, cast
@@ -45,6 +46,19 @@ def _choose() -> Parser:
 
         return partial(from_json, allow_inf_nan=False, cache_strings="keys"), (ValueError,)
     return msgspec.json.decode, (ValueError, msgspec.DecodeError, RecursionError)
+
+
+def parser_of(define: Callable[[Any], Any]) -> Parser | None:
+    """What reads documents of one shape and refuses all others without building them, where msgspec is installed.
+
+    Args:
+        define: Makes the shape, given the package.
+    """
+    parser()
+    msgspec: Any = sys.modules.get("msgspec")
+    if msgspec is None:
+        return None
+    return msgspec.json.Decoder(define(msgspec)).decode, (ValueError, msgspec.DecodeError, RecursionError)
 
 
 def is_complete(data: bytes) -> bool:

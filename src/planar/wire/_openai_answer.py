@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from planar.events import (
@@ -17,6 +18,7 @@ from planar.events import (
 from planar.types import CitedSource, FinishReason, ResponseInfo, TokenLogprob, Usage
 from planar.wire._json import as_dict, as_list, as_text
 from planar.wire._openai_usage import usage_of
+from planar.wire._plain_text import plain_chunk
 from planar.wire._tool_calls import ToolCalls
 
 FINISH_REASONS: dict[str, FinishReason] = {
@@ -41,6 +43,7 @@ class Answer:
     """Folds chunks into events. `response` is filled on the way.
 
     Attributes:
+        text: Reads a chunk that is a piece of text and nothing else, while such chunks come.
         usage: The last counts that were reported; they are told once, at the end.
         whole: A finish reason was seen, and counts with it or after it.
         finished: `Finish` was given.
@@ -51,12 +54,14 @@ class Answer:
         "_cited",
         "_named",
         "_noticed",
+        "_plain",
         "_raw_reason",
         "_reasoned",
         "_refused",
         "_response",
         "finished",
         "reason_seen",
+        "text",
         "usage",
         "whole",
     )
@@ -70,6 +75,8 @@ class Answer:
         self._raw_reason: str | None = None
         self._cited: list[str] = []
         self._noticed: set[str] = set()
+        self._plain = plain_chunk()
+        self.text: Callable[[bytes], str | None] | None = None
         self.usage: Usage | None = None
         self.reason_seen = False
         self.whole = False
@@ -92,12 +99,23 @@ class Answer:
                     if content.__class__ is str and not choice.get("logprobs") and not choice.get("index"):
                         if content:
                             events.append(TextDelta(content))
+                            self.text = self._text if self._named and self._plain is not None else None
                         continue
                 self._choice(choice, key, events)
         if chunk.get("usage") or "x_groq" in chunk:
             self._count(chunk)
         if "citations" in chunk:
             self._cite_urls(chunk["citations"])
+
+    def _text(self, block: bytes) -> str | None:
+        assert self._plain is not None
+        read, others = self._plain
+        try:
+            text: str = read(block).choices[0].delta.content
+        except others:
+            self.text = None
+            return None
+        return text
 
     def _choice(self, choice: dict[str, Any], key: str, events: list[Event]) -> None:
         if choice.get("index"):
@@ -200,6 +218,7 @@ class Answer:
         if self.finished:
             return
         self.finished = True
+        self.text = None
         self._calls.end(events)
         events.extend(Citation(CitedSource(url=url)) for url in self._cited)
         self.report(events)

@@ -26,7 +26,8 @@ class ChatDecoder(StreamFraming):
     """
 
     def __init__(self, response: ResponseInfo, provider: str, dialect: Dialect = OPENAI) -> None:
-        super().__init__(_ChatAnswer(response, provider, counted=dialect.usage), response, provider)
+        answer = _ChatAnswer(response, provider, counted=dialect.usage)
+        super().__init__(answer, response, provider, reader=answer)
 
 
 class WholeDecoder(WholeFraming):

@@ -88,7 +88,8 @@ class ChatDecoder(StreamFraming):
     """
 
     def __init__(self, response: ResponseInfo, provider: str) -> None:
-        super().__init__(MessagesAnswer(response, provider), response, provider)
+        answer = MessagesAnswer(response, provider)
+        super().__init__(answer, response, provider, reader=answer)
 
 
 class WholeDecoder(WholeFraming):
