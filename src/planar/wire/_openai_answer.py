@@ -159,7 +159,8 @@ class Answer:
         self._rest(said, events)
 
     def _reasoning(self, said: dict[str, Any], events: list[Event]) -> None:
-        details = tuple(as_dict(item) for item in as_list(said.get("reasoning_details")))
+        thoughts = as_list(said.get("reasoning_details"))
+        details = tuple(as_dict(item) for item in thoughts) if thoughts else ()
         text = ""
         # Some servers send the same thought under two names: the first one seen is the one that is read.
         for name in (self._reasoned,) if self._reasoned else ("reasoning_content", "reasoning"):
@@ -196,10 +197,12 @@ class Answer:
         if calls := said.get("tool_calls"):
             self._calls.add(as_list(calls), events)
         legacy = as_dict(said.get("function_call"))
-        if legacy.get("name") or legacy.get("arguments"):
+        if legacy and (legacy.get("name") or legacy.get("arguments")):
             self._calls.add([{"index": 0, "function": legacy}], events)
-        events.extend(Citation(_source(as_dict(item))) for item in as_list(said.get("annotations")))
-        audio = as_dict(said.get("audio"))
+        if annotations := as_list(said.get("annotations")):
+            events.extend(Citation(_source(as_dict(item))) for item in annotations)
+        if not (audio := as_dict(said.get("audio"))):
+            return
         if audio.get("data") or audio.get("transcript") or audio.get("id"):
             self._notice(events, "part_ignored", "the answer has audio, which is not read")
 

@@ -33,17 +33,23 @@ def encode_messages(messages: Sequence[Message], dialect: Dialect, left: LeftOut
         UnsupportedError: A part cannot be said on this wire.
         InvalidRequestError: A part makes no sense where it stands.
     """
-    turn = max((number for number, message in enumerate(messages) if message.role == "user"), default=-1)
+    turn = _turn(messages) if dialect.echo_turn else -1
     written: list[dict[str, Any]] = []
     for number, message in enumerate(messages):
         place = f"messages[{number}]"
         if message.role == "assistant":
-            written.append(_assistant(message, place, dialect, left, echo=not dialect.echo_turn or number > turn))
-        else:
+            written.append(_assistant(message, place, dialect, left, echo=number > turn))
+            continue
+        if message.role == "tool" or not isinstance(message.content, str):
             written.extend(_tool_results(message, place, dialect, left))
-            if message.role != "tool":
-                written.extend(_spoken(message, place, dialect, left))
+        if message.role != "tool":
+            written.extend(_spoken(message, place, dialect, left))
     return written
+
+
+def _turn(messages: Sequence[Message]) -> int:
+    """Where the turn in progress begins; -1 for before the first message."""
+    return max((number for number, message in enumerate(messages) if message.role == "user"), default=-1)
 
 
 def _named(message: Message, place: str, role: str, dialect: Dialect, left: LeftOut) -> dict[str, Any]:
@@ -61,7 +67,8 @@ def _spoken(message: Message, place: str, dialect: Dialect, left: LeftOut) -> li
     role = "system" if message.role == "developer" and not dialect.developer else message.role
     fields = _named(message, place, role, dialect, left)
     if isinstance(message.content, str):
-        return [{**fields, "content": message.content}]
+        fields["content"] = message.content
+        return [fields]
     parts = [part for part in message.content if not isinstance(part, ToolResult)]
     if not parts and message.content:
         return []

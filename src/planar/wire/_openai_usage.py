@@ -19,22 +19,17 @@ class Counter:
 
     suspect: bool = False
 
-    def read(self, fields: Mapping[str, Any], *names: str) -> int | None:
+    def read(self, fields: Mapping[str, Any], name: str, *others: str) -> int | None:
         """The first of these figures that is there; `None` where it is absent or impossible."""
-        if not fields:
-            return None
-        for name in names:
-            value = fields.get(name)
-            if type(value) is int and 0 <= value <= _ABSURD:
-                return value
-            if value is None:
-                continue
-            if isinstance(value, float) and value.is_integer():
-                value = int(value)
-                if 0 <= value <= _ABSURD:
-                    return value
-            self.suspect = True
-            return None
+        value = fields.get(name)
+        # Most figures are what they should be.
+        if type(value) is int and 0 <= value <= _ABSURD:
+            return value
+        if value is None:
+            return self.read(fields, *others) if others else None
+        if isinstance(value, float) and value.is_integer() and 0 <= value <= _ABSURD:
+            return int(value)
+        self.suspect = True
         return None
 
     def part(self, count: int | None, total: int | None) -> int | None:

@@ -88,7 +88,9 @@ def encode_chat(
 
 def _merge(extra_body: Mapping[str, Any], name: str, body: dict[str, Any]) -> None:
     """The caller's own fields come last and win: they are the way around this module."""
-    fields = extra_body.get(name, {})
+    if name not in extra_body:
+        return
+    fields = extra_body[name]
     if not isinstance(fields, Mapping):
         raise InvalidRequestError(f"extra_body[{name!r}]: fields of the body are needed", param="extra_body")
     body.update(cast("Mapping[str, Any]", fields))
