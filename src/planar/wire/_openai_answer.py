@@ -99,7 +99,7 @@ class Answer:
                     if content.__class__ is str and not choice.get("logprobs") and not choice.get("index"):
                         if content:
                             events.append(TextDelta(content))
-                            self.text = self._text if self._named and self._plain is not None else None
+                            self._expect_text()
                         continue
                 self._choice(choice, key, events)
         if chunk.get("usage") or "x_groq" in chunk:
@@ -136,6 +136,11 @@ class Answer:
         response.model = response.model or as_text(chunk.get("model"))
         response.service_tier = as_text(chunk.get("service_tier")) or response.service_tier
         self._named = response.response_id is not None and response.model is not None
+        self._expect_text()
+
+    def _expect_text(self) -> None:
+        if self._named and self._plain is not None:
+            self.text = self._text
 
     def _count(self, chunk: dict[str, Any]) -> None:
         raw = as_dict(chunk.get("usage")) or as_dict(as_dict(chunk.get("x_groq")).get("usage"))
