@@ -131,14 +131,17 @@ class _Exchange:
                 raise ProviderProtocolError(
                     f"{self._where} encoded its answer ({encoding[:20]}) although that was not asked for"
                 )
-            self._body = self._response.aiter_raw()
+            # The bytes as they come: the client's own ways to read them put a generator more around every piece.
+            self._body = aiter(self._response.stream)
         return self
 
     async def __anext__(self) -> bytes:
         if self._body is None:
             raise StopAsyncIteration
         try:
-            piece = await self._body.__anext__()
+            piece = b""
+            while not piece:
+                piece = await self._body.__anext__()
         except StopAsyncIteration:
             raise
         except Exception as error:
