@@ -129,43 +129,42 @@ class HttpAnswer:
             await self._drain()
             raise StopAsyncIteration
         # Read here rather than in a method: a coroutine more for every read of every stream would be felt.
-        timeouts, response = self._call.timeouts, self._response
+        timeouts, response, decoder = self._call.timeouts, self._response, self._decoder
         while True:
             limit = timeouts.stall if self._spoken else timeouts.first_token
-            piece: bytes | None
             try:
                 if self._spoken:
-                    self._decoder.feed(b"")  # an error that came with the last events
+                    decoder.feed(b"")  # an error that came with the last events
                 if limit is None or response.arrived:
                     piece = await self._pieces.__anext__()
                 else:
                     piece = await self._silence.wait(self._pieces.__anext__, self._left(limit))
+                events = decoder.feed(piece)
             except StopAsyncIteration:
-                self._exhausted = True
-                piece = None
+                return self._last()
             except TimeoutError:
                 raise self._signed(self._too_silent(limit)) from None
             except (ProviderError, RequestError) as error:
                 self._signed(error)
                 raise
-            events = self._decoded(piece)
+            if events or not self._streamed:
+                self._spoken = True
+                self._since = None
+                self._finished = bool(events) and type(events[-1]) is Finish
             if events or not response.arrived:
                 return events
 
-    def _decoded(self, piece: bytes | None) -> Sequence[Event]:
+    def _last(self) -> Sequence[Event]:
+        """What the decoder makes of the end of the body."""
+        self._exhausted = True
         try:
-            events = self._decoder.close() if piece is None else self._decoder.feed(piece)
+            events = self._decoder.close()
         except (ProviderError, RequestError) as error:
             self._signed(error)
             raise
-        if piece is None:
-            self._ended = True
-            if not events:
-                raise StopAsyncIteration
-        elif events or not self._streamed:
-            self._spoken = True
-            self._since = None
-            self._finished = bool(events) and type(events[-1]) is Finish
+        self._ended = True
+        if not events:
+            raise StopAsyncIteration
         return events
 
     def _signed(self, error: ProviderError | RequestError) -> ProviderError | RequestError:

@@ -69,7 +69,7 @@ class _AsyncioSilence:
         self._fired = False
 
     async def wait(self, step: Callable[[], Awaitable[T]], seconds: float) -> T:
-        task = self._current_task()
+        task = self._current_task(self._loop)
         if task is None:
             return await step()
         self._deadline = deadline = self._loop.time() + seconds
