@@ -13,7 +13,7 @@ from planar.events import Event, Finish
 from planar.protocols import Call
 from planar.providers._http import Endpoint
 from planar.transport import HttpResponse
-from planar.transport._silence import make_silence
+from planar.transport._silence import Silence, make_silence
 from planar.types import Phase
 from planar.wire._base import Decoder, WireRequest
 from planar.wire._errors import rate_limits, request_id
@@ -74,7 +74,7 @@ class HttpAnswer:
         self._exchange: Any = None
         self._pieces: Any = None
         self._response: Any = None
-        self._silence: Any = None
+        self._silence: Silence | None = None  # made when something is waited for
         self._notices: Sequence[Event] = ()
         self._since: float | None = None  # when the wait for content began; None after content
         self._spoken = False  # something was said: from here on silence is a stall
@@ -114,7 +114,6 @@ class HttpAnswer:
         info.rate_limits = rate_limits(response.headers)
         self._response = response
         self._pieces = aiter(response)
-        self._silence = make_silence()
 
     def __aiter__(self) -> Self:
         return self
@@ -138,7 +137,8 @@ class HttpAnswer:
                 if limit is None or response.arrived:
                     piece = await self._pieces.__anext__()
                 else:
-                    piece = await self._silence.wait(self._pieces.__anext__, self._left(limit))
+                    silence = self._silence = self._silence or make_silence()
+                    piece = await silence.wait(self._pieces.__anext__, self._left(limit))
                 events = decoder.feed(piece)
             except StopAsyncIteration:
                 return self._last()
@@ -200,9 +200,10 @@ class HttpAnswer:
         if self._response.arrived:
             self._exhausted = True
             return
+        silence = self._silence = self._silence or make_silence()
         try:
             for _ in range(8):
-                await self._silence.wait(self._pieces.__anext__, DRAINING)
+                await silence.wait(self._pieces.__anext__, DRAINING)
         except StopAsyncIteration:
             self._exhausted = True
         except (TimeoutError, ProviderError):

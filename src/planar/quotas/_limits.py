@@ -14,6 +14,7 @@ Table: TypeAlias = tuple[tuple[Cell, int], ...]
 """Counters with the place of their dimension among the costs."""
 
 _PATHS_KEPT = 10_000
+_UNBOUNDED = Headroom(tokens=None, nano_usd=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,8 @@ class Path:
     def headroom(self, rooms: Sequence[int]) -> Headroom:
         """What the tightest limits leave, from what every counter of the table does."""
         tokens, money = self.tokens, self.money
+        if not money:
+            return _UNBOUNDED
         return Headroom(
             tokens=min(rooms[:tokens]) if tokens else None,
             nano_usd=min(rooms[tokens:money]) if money > tokens else None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
 
-import sniffio
+from sniffio import current_async_library_cvar, thread_local
 
 T = TypeVar("T")
 
@@ -47,8 +47,13 @@ class PerLoop(Generic[T]):
             await self._close(mine)
 
 
+def on_trio() -> bool:
+    """Whether trio runs this code. Asked more than once per request: what else might run it is not looked into."""
+    return (thread_local.name or current_async_library_cvar.get()) == "trio"
+
+
 def _running_loop() -> Any:
-    if sniffio.current_async_library() == "trio":
+    if on_trio():
         import trio
 
         return trio.lowlevel.current_trio_token()

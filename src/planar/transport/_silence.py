@@ -7,7 +7,8 @@ from math import inf
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import anyio
-import sniffio
+
+from planar.transport._loops import on_trio
 
 if TYPE_CHECKING:
     import asyncio
@@ -33,7 +34,7 @@ class Silence(Protocol):
 
 def make_silence() -> Silence:
     """The one for the event loop that runs this code."""
-    return _AnyioSilence() if sniffio.current_async_library() == "trio" else _AsyncioSilence()
+    return _AnyioSilence() if on_trio() else _AsyncioSilence()
 
 
 class _AnyioSilence:

@@ -7,8 +7,6 @@ from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
 from typing import Self
 
-import sniffio
-
 from planar.errors import (
     ConfigurationError,
     MissingExtraError,
@@ -20,7 +18,7 @@ from planar.errors import (
 )
 from planar.transport import MAX_TOTAL, HttpRequest, host_of
 from planar.transport._family import ssl_context
-from planar.transport._loops import PerLoop
+from planar.transport._loops import PerLoop, on_trio
 
 try:
     import aiohttp
@@ -89,7 +87,7 @@ class AiohttpTransport:
 
 
 def _make_session() -> aiohttp.ClientSession:
-    if sniffio.current_async_library() != "asyncio":
+    if on_trio():
         raise ConfigurationError("transport='aiohttp' runs on asyncio only: use transport='httpx' on trio")
     return aiohttp.ClientSession(
         # A pool that is full is a silent wait before the first token.
