@@ -51,10 +51,15 @@ def messages_from(prompt: Prompt) -> tuple[Message, ...]:
     """
     messages = _messages(prompt)
     question = messages[-1]
-    only_text = question.role == "user" and all(isinstance(part, Text) for part in question.parts)
-    if only_text and not question.text.strip():
+    if question.role == "user" and _is_blank(question):
         _refuse("messages", "the prompt is empty")
     return messages
+
+
+def _is_blank(message: Message) -> bool:
+    if isinstance(message.content, str):
+        return not message.content.strip()
+    return all(isinstance(part, Text) for part in message.content) and not message.text.strip()
 
 
 def _messages(prompt: Prompt) -> tuple[Message, ...]:
