@@ -90,3 +90,16 @@ def test_text_alone_is_not_taken_apart() -> None:
     assert answer.text(json.dumps(chunk({"content": "b"}, {}, {"usage": None})).encode()) == "b"
     assert answer.text(json.dumps(chunk({"content": "b"}, {}, {"usage": {}})).encode()) is None
     assert answer.text is None
+
+
+@pytest.mark.parametrize(
+    "odd", [b'"\xff"', rb'"\ud800"', rb'"\q"', b'"\x01"', b"NaN", b"01", b"[" * 3000 + b"]" * 3000]
+)
+def test_a_chunk_that_is_not_json_is_refused_where_its_text_alone_is_read(odd: bytes) -> None:
+    answer = _ChatAnswer(ResponseInfo(), "p", counted=True)
+    framing = StreamFraming(answer, ResponseInfo(), "p", reader=answer)
+    plain = b'data: {"id":"x","model":"m","choices":[{"index":0,"delta":{"content":"a"}}]}\n\n'
+    framing.feed(plain)
+
+    with pytest.raises(ProviderError, match="not JSON"):
+        framing.feed(plain.replace(b'"id":"x"', b'"unread":' + odd))

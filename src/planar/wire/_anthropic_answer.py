@@ -280,6 +280,8 @@ class MessagesAnswer:
         assert self._plain is not None
         read, others = self._plain
         try:
+            if not event.isascii():
+                event.decode()  # what is not built is not checked
             found = read(event)
         except others:
             found = None

@@ -111,6 +111,8 @@ class Answer:
         assert self._plain is not None
         read, others = self._plain
         try:
+            if not block.isascii():
+                block.decode()  # what is not built is not checked
             text: str = read(block).choices[0].delta.content
         except others:
             self.text = None
