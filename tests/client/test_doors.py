@@ -47,6 +47,12 @@ WRONG_OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"on_low_budget": "borrow"}, "'clamp' or 'refuse'"),
     ({"metadata": {"a": 1}}, "texts to texts"),
     ({"extra_body": {"top_k": 3}}, "provider names"),
+    ({"extra_body": {"openai": {"n": 2}}}, "call several times"),
+    ({"extra_body": {"openai": {"n": 0}}}, "extra_body['openai']['n']"),
+    ({"extra_body": {"a": {}, "vllm": {"best_of": 4}}}, "extra_body['vllm']['best_of'] asks for 4 answers"),
+    ({"extra_body": {"local": {"n_cmpl": 2}}}, "call several times"),
+    ({"extra_body": {"gemini": {"generationConfig": {"candidateCount": 2}}}}, "['generationConfig']['candidateCount']"),
+    ({"extra_body": {"gemini": {"generation_config": {"candidate_count": 3}}}}, "call several times"),
     ({"temprature": 0.5}, "did you mean 'temperature'"),
     ({"tenant": "a/b/c/d/e"}, "one to four names"),
 ]
@@ -87,6 +93,18 @@ async def test_an_option_that_cannot_be_is_refused(
     assert words in str(caught.value)
     assert provider.received == []
     assert (await client.quotas.usage("default")).requests == 0
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "fields", [{"n": 1}, {"best_of": None}, {"generationConfig": {"candidateCount": 1, "topK": 3}}], ids=str
+)
+async def test_one_answer_may_be_asked_for_by_its_vendors_name(
+    client: planar.Planar, provider: ScriptedProvider, fields: dict[str, Any]
+) -> None:
+    await client.infer("Rivers?", extra_body={"scripted": fields})
+
+    assert provider.received[0].request.extra_body == {"scripted": fields}
 
 
 @pytest.mark.parametrize(("prompt", "words"), WRONG_PROMPTS, ids=[str(prompt) for prompt, _ in WRONG_PROMPTS])

@@ -55,7 +55,8 @@ class CallOptions(TypedDict, total=False):
         metadata: For telemetry and the ledger. It never leaves the process.
         idempotency_key: Your id of this request, sent where the vendor takes one (`x-client-request-id` at OpenAI).
             No vendor promises to answer a repeated one only once.
-        extra_body: Fields that Planar does not know, by provider name, sent untouched.
+        extra_body: Fields that Planar does not know, by provider name, sent untouched. More than one answer
+            cannot be asked for in it: call several times.
     """
 
     model: str | None
@@ -88,6 +89,9 @@ class CallOptions(TypedDict, total=False):
 
 
 OPTION_NAMES: frozenset[str] = frozenset(CallOptions.__annotations__)
+
+_ANSWERS = frozenset({"n", "best_of", "n_cmpl", "candidateCount", "candidate_count"})
+_NESTED = frozenset({"generationConfig", "generation_config"})
 
 
 def merged(defaults: CallOptions, given: CallOptions) -> CallOptions:
@@ -215,6 +219,21 @@ def _metadata(name: str, value: Any) -> None:
 def _extra_body(name: str, value: Any) -> None:
     if not _is(value, Mapping) or not all(_is(fields, Mapping) for fields in value.values()):
         raise _refuse(name, value, "a mapping of provider names to the fields for it, such as {'openai': {...}}")
+    for provider, fields in value.items():
+        _one_answer(f"{name}[{provider!r}]", fields)
+
+
+def _one_answer(place: str, fields: Mapping[str, Any]) -> None:
+    # The others would be paid for and never seen, and no hold was taken for them.
+    for key, value in fields.items():
+        if key in _NESTED and _is(value, Mapping):
+            _one_answer(f"{place}[{key!r}]", value)
+        elif key in _ANSWERS and value not in (None, 1):
+            where = f"{place}[{key!r}]"
+            raise InvalidRequestError(
+                f"{where} asks for {value!r} answers, but a call has one: leave it out and call several times",
+                param=where,
+            )
 
 
 def _resume(name: str, value: Any) -> None:
