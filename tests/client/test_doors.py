@@ -189,19 +189,6 @@ async def test_a_provider_without_embeddings_says_so_and_nothing_is_charged(clie
     assert (entry.nano_usd, entry.flags) == (0, {"failed"})
 
 
-def test_every_error_survives_a_pickle() -> None:
-    import pickle
-
-    error = planar.QuotaExceededError(
-        scope="acme", dimension="tokens", limit=10, remaining=1, requested=2, kind="spent", retry_after=None
-    )
-
-    again = pickle.loads(pickle.dumps(error))
-
-    assert type(again) is planar.QuotaExceededError
-    assert (str(again), again.__dict__) == (str(error), error.__dict__)
-
-
 def test_a_secret_shows_itself_to_nobody() -> None:
     import pickle
 
