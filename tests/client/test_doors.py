@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -144,6 +145,7 @@ WRONG_CLIENTS: list[tuple[Callable[[], object], str]] = [
     (lambda: planar.Price.per_million(input="NaN", output=1), "NaN"),
     (lambda: planar.Price.per_million(input=0.5, output=1), "0.5"),  # type: ignore[arg-type]
     (lambda: planar.Constraints(max_cost_usd=0.01), "Decimal('0.01')"),  # type: ignore[arg-type]
+    (lambda: planar.Constraints(max_cost_usd=Decimal("Infinity")), "Infinity"),
     (lambda: planar.Limit.usd(-1), "-1"),
     (lambda: planar.Limit.usd(0.5), "0.5"),  # type: ignore[arg-type]
     (lambda: planar.Limit.requests(0), "at least 1"),
