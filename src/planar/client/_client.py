@@ -22,7 +22,7 @@ from planar.errors import ClosedError, ConfigurationError, InvalidRequestError, 
 from planar.protocols import Clock, Provider, QuotaStore, Router, Telemetry, UsesTransport
 from planar.quotas import MemoryQuotaStore
 from planar.routing import OrderedRouter
-from planar.telemetry import NullTelemetry
+from planar.telemetry import NullTelemetry, guarded
 from planar.transport import TRANSPORTS, TransportName
 from planar.types import Completion, Embeddings, EmbedRequest, Route, Wire
 
@@ -41,7 +41,7 @@ class Planar:
         models: Aliases, each for deployments in the order in which they are to be tried.
         router: Chooses among an alias's deployments; follows the alias's order unless told otherwise.
         quotas: What tenants may spend and have spent; in memory, without limits, unless told otherwise.
-        telemetry: Who watches; nobody, unless told otherwise.
+        telemetry: Who watches; nobody, unless told otherwise. What it raises hurts no call.
         catalog: Prices and descriptions of models, the operator's own figures first.
         transport: The HTTP library for providers that were not given a client of the caller's own.
         clock, new_id: Where time and ids come from, for tests.
@@ -76,7 +76,7 @@ class Planar:
             deployments=Deployments(providers, models or {}, catalog or Catalog()),
             router=router or OrderedRouter(),
             quotas=quotas or MemoryQuotaStore(),
-            telemetry=telemetry or NullTelemetry(),
+            telemetry=guarded(telemetry or NullTelemetry()),
             clock=clock,
             new_id=new_id,
         )
