@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from types import TracebackType
+from types import FrameType, TracebackType
 
 import pytest
 
 import planar
 from planar.protocols import RequestContext, RequestObserver
-from planar.telemetry import NOBODY, Guard, guarded
+from planar.telemetry import NOBODY, Guard, _null, guarded
 from planar.testing import ScriptedProvider, reply
 from planar.types import Completion, Route
 
@@ -159,6 +160,25 @@ def test_what_is_no_exception_is_not_held_back() -> None:
         observer.routed(client_of(guard).plan("Rivers?", model="fast"))
 
     assert guard.dropped == 0
+
+
+@pytest.mark.anyio
+async def test_nobody_watches_by_default_and_nobody_is_told_anything() -> None:
+    called: list[str] = []
+    client = planar.Planar(providers=[ScriptedProvider(reply("Ebro"))], models={"fast": ["scripted:default"]})
+    await client.infer("Rivers?", model="fast")
+
+    def profile(frame: FrameType, event: str, argument: object) -> None:
+        if event == "call" and frame.f_code.co_filename == _null.__file__:
+            called.append(frame.f_code.co_name)
+
+    sys.setprofile(profile)
+    try:
+        await client.infer("Rivers?", model="fast")
+    finally:
+        sys.setprofile(None)
+
+    assert called == ["request", "__enter__", "__exit__"]
 
 
 def test_one_guard_is_enough_and_none_where_nothing_can_raise() -> None:
