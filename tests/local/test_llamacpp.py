@@ -363,6 +363,22 @@ async def test_a_model_without_a_template_can_be_given_one(smollm2: str) -> None
     assert counted == 3
 
 
+async def test_a_file_without_a_template_is_refused_with_what_to_give(smollm2: str, tmp_path: Path) -> None:
+    path = tmp_path / "base.gguf"
+    _copy_the_beginning(smollm2, path)
+    header = path.read_bytes()
+    assert header.count(b"tokenizer.chat_template") == 1
+    path.write_bytes(header.replace(b"tokenizer.chat_template", b"tokenizer.chat_hidden__"))
+    provider = LlamaCpp(path, n_threads=1)
+
+    with pytest.raises(UnsupportedError) as caught:
+        await ask(provider, question())
+    await provider.aclose()
+
+    assert "has no chat template" in str(caught.value)
+    assert "chat_template=" in str(caught.value)
+
+
 async def test_a_file_that_breaks_off_behind_its_header_is_a_clear_error(smollm2: str, tmp_path: Path) -> None:
     path = tmp_path / "half.gguf"
     _copy_the_beginning(smollm2, path)

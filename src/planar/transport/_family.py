@@ -193,12 +193,22 @@ def _before_headers(error: Exception, where: str) -> ProviderError | None:
     if "TimeoutException" in names:
         return ProviderTimeoutError(f"no answer from {where} in time", phase="first_token")
     if "ConnectError" in names:
-        return ProviderConnectionError(f"no connection to {where}: {error}")
+        return ProviderConnectionError(f"no connection to {where}: {_why(error)}")
     if names & {"TransportError", "HTTPError"}:
         return ProviderConnectionError(
             f"the connection to {where} broke before the answer ({type(error).__name__})", broke=True
         )
     return None
+
+
+def _why(error: BaseException) -> str:
+    """The library's words, or where it has none (on trio) those of what lies behind it."""
+    behind: BaseException | None = error
+    while behind is not None:
+        if words := str(behind):
+            return words
+        behind = behind.__cause__ or behind.__context__
+    return type(error).__name__
 
 
 def _in_body(error: Exception, where: str) -> ProviderError | None:
