@@ -1,16 +1,48 @@
 """For the tests of applications and of other people's providers, routers and stores."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from planar.testing.clock import FakeClock
 from planar.testing.scripted import Received, ScriptedProvider, Step, reply
-from planar.testing.virtual import VirtualLoop, run_virtual, virtual_backend
+
+if TYPE_CHECKING:
+    from planar.testing.fault_server import FaultServer, SeenRequest
+    from planar.testing.faults import FAULTS, Fault
+    from planar.testing.virtual import VirtualLoop, run_virtual, virtual_backend
 
 __all__ = [
+    "FAULTS",
     "FakeClock",
+    "Fault",
+    "FaultServer",
     "Received",
     "ScriptedProvider",
+    "SeenRequest",
     "Step",
     "VirtualLoop",
     "reply",
     "run_virtual",
     "virtual_backend",
 ]
+
+# Loaded when they are first used: they bring sockets, threads and event loops along.
+_HOMES = {
+    "FAULTS": "planar.testing.faults",
+    "Fault": "planar.testing.faults",
+    "FaultServer": "planar.testing.fault_server",
+    "SeenRequest": "planar.testing.fault_server",
+    "VirtualLoop": "planar.testing.virtual",
+    "run_virtual": "planar.testing.virtual",
+    "virtual_backend": "planar.testing.virtual",
+}
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'planar.testing' has no attribute {name!r}")
+    value = getattr(__import__(home, fromlist=[name]), name)
+    globals()[name] = value
+    return value
