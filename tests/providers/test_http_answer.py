@@ -24,7 +24,7 @@ from planar.errors import (
 from planar.events import Event, Notice, TextDelta
 from planar.providers.openai import OpenAI
 from planar.providers.openai_compatible import OpenAICompatible
-from planar.testing import FakeClock
+from planar.testing import FakeClock, Fault, FaultServer
 from planar.types import ChatRequest, EmbedRequest, Message, ModelInfo, Price, Secret, Timeouts
 from planar.wire.dialects import DIALECTS
 from shared import shared
@@ -204,6 +204,21 @@ async def test_keep_alives_are_no_content(said_before: bytes, phase: str) -> Non
         await provider.aclose()
 
     assert caught.value.phase == phase
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_headers_that_never_end_are_not_kept_alive_by_their_bytes(streamed: bool) -> None:
+    timeouts = Timeouts(connect=0.05, first_token=0.1)
+    with FaultServer(wire="openai_chat") as server:
+        server.say(Fault.SLOW_HEADERS)
+        provider = provider_at(server.url)
+        with anyio.fail_after(10), pytest.raises(ProviderTimeoutError, match="headers") as caught:
+            request = ChatRequest(messages=ASK.messages, streamed=streamed)
+            await events_of(provider, request, call=a_call(timeouts=timeouts))
+        await provider.aclose()
+
+        assert server.wait_closed()
+    assert (caught.value.phase, caught.value.deployment) == ("first_token", "p:m")
 
 
 async def test_the_callers_own_time_is_not_the_providers_silence() -> None:

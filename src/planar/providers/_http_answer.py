@@ -88,14 +88,17 @@ class HttpAnswer:
         self._encode = None  # with it goes the request: an answer may be open for long
         call, endpoint = self._call, self._endpoint
         self._notices = wire.notices
-        self._since = call.clock.monotonic()
         timeouts = call.timeouts
         request = endpoint.request(wire, connect=timeouts.connect, answer=timeouts.first_token)
         exchange = endpoint.transport.open(request)
+        self._since = call.clock.monotonic()  # not before: loading an HTTP library is no fault of the provider's
+        self._silence = make_silence()
         try:
-            response = await exchange.__aenter__()
-        except ProviderError as error:
-            endpoint.sign(error, self._deployment)
+            response = await self._opened(exchange)
+        except BaseException as error:
+            self._silence.stop()
+            if isinstance(error, ProviderError):
+                endpoint.sign(error, self._deployment)
             raise
         self._exchange = exchange
         try:
@@ -104,6 +107,19 @@ class HttpAnswer:
             await self._leave()
             raise
         return self
+
+    async def _opened(self, exchange: Any) -> HttpResponse:
+        """The headers. The transport's own clock starts again with every byte that arrives; this one does not."""
+        connect, answer = self._call.timeouts.connect, self._call.timeouts.first_token
+        response: HttpResponse
+        try:
+            if connect is None or answer is None:
+                response = await exchange.__aenter__()
+            else:
+                response = await self._silence.wait(exchange.__aenter__, connect + answer)
+        except TimeoutError:
+            raise ProviderTimeoutError("the provider's headers did not end in time", phase="first_token") from None
+        return response
 
     async def _accept(self, response: HttpResponse) -> None:
         if not 200 <= response.status < 300:
