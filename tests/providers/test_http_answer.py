@@ -25,6 +25,7 @@ from planar.events import Event, Notice, TextDelta
 from planar.providers.openai import OpenAI
 from planar.providers.openai_compatible import OpenAICompatible
 from planar.testing import FakeClock, Fault, FaultServer
+from planar.testing.faults import stall_at
 from planar.types import ChatRequest, EmbedRequest, Message, ModelInfo, Price, Secret, Timeouts
 from planar.wire.dialects import DIALECTS
 from shared import shared
@@ -219,6 +220,20 @@ async def test_headers_that_never_end_are_not_kept_alive_by_their_bytes(streamed
 
         assert server.wait_closed()
     assert (caught.value.phase, caught.value.deployment) == ("first_token", "p:m")
+
+
+@pytest.mark.parametrize(("piece", "phase"), [(0, "first_token"), (2, "stall")])
+async def test_white_space_is_no_progress_of_a_document(piece: int, phase: str) -> None:
+    long_enough = {"first_token": 60.0, "stall": 60.0, phase: 0.1}
+    with FaultServer(wire="openai_chat") as server:
+        server.say(stall_at(piece, pings=True))
+        provider = provider_at(server.url)
+        with anyio.fail_after(10), pytest.raises(ProviderTimeoutError) as caught:
+            request = ChatRequest(messages=ASK.messages, streamed=False)
+            await events_of(provider, request, call=a_call(timeouts=Timeouts(**long_enough)))
+        await provider.aclose()
+
+    assert caught.value.phase == phase
 
 
 async def test_the_callers_own_time_is_not_the_providers_silence() -> None:

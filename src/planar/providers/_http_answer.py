@@ -33,7 +33,8 @@ class HttpAnswer:
         decoder: Reads the answer.
         call: What this attempt may use.
         deployment: `provider:model`, for errors.
-        streamed: Whether a stream was asked for. In the whole form every byte is progress; in a stream only content.
+        streamed: Whether a stream was asked for. In a stream only content is progress; in the whole form every byte is
+            but white space, which is how some servers keep a connection alive.
     """
 
     __slots__ = (
@@ -74,7 +75,7 @@ class HttpAnswer:
         self._exchange: Any = None
         self._pieces: Any = None
         self._response: Any = None
-        self._silence: Silence | None = None  # made when something is waited for
+        self._silence: Silence | None = None
         self._notices: Sequence[Event] = ()
         self._since: float | None = None  # when the wait for content began; None after content
         self._spoken = False  # something was said: from here on silence is a stall
@@ -92,11 +93,11 @@ class HttpAnswer:
         request = endpoint.request(wire, connect=timeouts.connect, answer=timeouts.first_token)
         exchange = endpoint.transport.open(request)
         self._since = call.clock.monotonic()  # not before: loading an HTTP library is no fault of the provider's
-        self._silence = make_silence()
+        silence = self._silence = make_silence()
         try:
-            response = await self._opened(exchange)
+            response = await self._opened(exchange, silence)
         except BaseException as error:
-            self._silence.stop()
+            silence.stop()
             if isinstance(error, ProviderError):
                 endpoint.sign(error, self._deployment)
             raise
@@ -108,7 +109,7 @@ class HttpAnswer:
             raise
         return self
 
-    async def _opened(self, exchange: Any) -> HttpResponse:
+    async def _opened(self, exchange: Any, silence: Silence) -> HttpResponse:
         """The headers. The transport's own clock starts again with every byte that arrives; this one does not."""
         connect, answer = self._call.timeouts.connect, self._call.timeouts.first_token
         response: HttpResponse
@@ -116,7 +117,7 @@ class HttpAnswer:
             if connect is None or answer is None:
                 response = await exchange.__aenter__()
             else:
-                response = await self._silence.wait(exchange.__aenter__, connect + answer)
+                response = await silence.wait(exchange.__aenter__, connect + answer)
         except TimeoutError:
             raise ProviderTimeoutError("the provider's headers did not end in time", phase="first_token") from None
         return response
@@ -163,7 +164,7 @@ class HttpAnswer:
             except (ProviderError, RequestError) as error:
                 self._signed(error)
                 raise
-            if events or not self._streamed:
+            if events or not (self._streamed or piece.isspace()):
                 self._spoken = True
                 self._since = None
                 self._finished = bool(events) and type(events[-1]) is Finish
