@@ -58,3 +58,9 @@ def test_the_beginning_of_a_document_is_cut_and_not_complete(cut: int) -> None:
     assert is_cut(DOCUMENT[:cut])
     assert not is_complete(DOCUMENT[:cut])
     assert is_complete(DOCUMENT)
+
+
+@pytest.mark.parametrize("more", [b"{}", b" {", b"\n]", b"nonsense"])
+def test_a_document_with_something_after_it_is_neither_cut_nor_complete(more: bytes) -> None:
+    assert not is_cut(DOCUMENT + more)
+    assert not is_complete(DOCUMENT + more)

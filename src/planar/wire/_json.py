@@ -73,7 +73,7 @@ def is_complete(data: bytes) -> bool:
 
 
 def is_cut(data: bytes) -> bool:
-    """Whether `data` begins like a JSON document, or is empty: worth calling cut rather than nonsense."""
+    """Whether `data` is the beginning of a JSON document, or empty: worth calling cut rather than nonsense."""
     from pydantic_core import from_json
 
     if not data.strip():
@@ -82,7 +82,11 @@ def is_cut(data: bytes) -> bool:
         from_json(data, allow_partial=True)
     except ValueError:
         return False
-    return True
+    try:
+        json.JSONDecoder().raw_decode(data.decode(errors="replace").lstrip())
+    except (ValueError, RecursionError):
+        return True
+    return False  # a whole document, and something after it
 
 
 def dumps(value: object) -> bytes:
