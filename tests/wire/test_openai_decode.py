@@ -60,6 +60,16 @@ def decoded(body: bytes) -> list[Event]:
     return [*decoder.feed(body), *decoder.close()]
 
 
+@pytest.mark.parametrize("before", [b"", b"\r\n ", b"\n" * 100])
+def test_a_page_of_html_is_no_stream_that_was_cut(before: bytes) -> None:
+    decoder = ChatDecoder(ResponseInfo(), "p")
+
+    with pytest.raises(ProviderProtocolError, match="page instead of an answer"):
+        decoder.feed(before + b"<!DOCTYPE html>\n\n<p>data: {}</p>\n\n")
+    with pytest.raises(ProviderProtocolError):
+        decoder.feed(b"")
+
+
 def calls_in(body: bytes) -> list[tuple[str, str, str]]:
     events = decoded(body)
     return list(fold(events, ResponseInfo()).calls)

@@ -127,6 +127,10 @@ class StreamFraming:
 
     def _begin(self, data: bytes) -> None:
         first = data.lstrip(_BLANK)[:1]
+        if first == b"<":
+            message = "the provider sent a page instead of an answer: is the address right?"
+            self._held = ProviderProtocolError(message, provider=self._provider)
+            raise self._held
         if first:
             self._begun = True
             if first in (b"{", b"["):
