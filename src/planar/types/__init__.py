@@ -33,6 +33,7 @@ from planar.types._messages import (
     text_of,
 )
 from planar.types._models import Candidate, Health, ModelInfo, Price, Route, RouteRequest, Verdict
+from planar.types._policies import BreakerPolicy, HedgePolicy, RetryPolicy
 from planar.types._requests import ChatRequest, Constraints, EmbedRequest, Timeouts
 from planar.types._tenants import Amount, Charge, Headroom, Lease, LedgerEntry, Limit, Receipt, TenantPath, UsageReport
 from planar.types._words import (
@@ -61,6 +62,7 @@ __all__ = [
     "Amount",
     "Attempt",
     "Audio",
+    "BreakerPolicy",
     "CacheHint",
     "Candidate",
     "Capability",
@@ -77,6 +79,7 @@ __all__ = [
     "FinishReason",
     "Headroom",
     "Health",
+    "HedgePolicy",
     "Image",
     "Lease",
     "LeaseId",
@@ -94,6 +97,7 @@ __all__ = [
     "Receipt",
     "Refusal",
     "ResponseInfo",
+    "RetryPolicy",
     "Role",
     "Route",
     "RouteRequest",

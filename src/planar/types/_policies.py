@@ -1,0 +1,147 @@
+"""How persistent a client is: when it tries again, when it leaves a deployment alone, when it asks two at once."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from decimal import Decimal
+
+from planar.errors import ConfigurationError
+from planar.types._words import nano
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """How often a call is tried, how long it waits in between, and how much of the traffic may be retries.
+
+    Attributes:
+        attempts: Most attempts of one call: retries, fallbacks, hedges and resumption together. 1 tries once.
+        base: Seconds that the first wait may last at most; each further one may last twice as long.
+        cap: Seconds that no wait exceeds, but for a `Retry-After` and its jitter.
+        budget_ratio: Retries of a deployment per call to it, in the long run.
+        budget_cap: Retries that a deployment may have saved up. It begins with all of them.
+        budget_floor: Retries per second that it may save up without any calls, so that a quiet client can retry.
+
+    Raises:
+        ConfigurationError: A value is out of its range.
+    """
+
+    attempts: int = 4
+    base: float = 0.5
+    cap: float = 8.0
+    budget_ratio: float = 0.1
+    budget_cap: float = 10.0
+    budget_floor: float = 0.1
+
+    def __post_init__(self) -> None:
+        _whole("attempts", self.attempts, least=1)
+        _number("base", self.base, least=0.0)
+        _number("cap", self.cap, least=self.base, why="as base")
+        _number("budget_ratio", self.budget_ratio, least=0.0, most=1.0)
+        _number("budget_cap", self.budget_cap, least=1.0)
+        _number("budget_floor", self.budget_floor, least=0.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerPolicy:
+    """When a deployment is left alone after failures, and for how long.
+
+    It is ejected after `consecutive` failures in a row, or when at least `min_volume` calls ended within `window`
+    and `error_rate` of them failed. Then one probe at a time finds out whether it is back.
+
+    Attributes:
+        window: Seconds that a failure is remembered, in ten buckets: one is forgotten at a time.
+        min_volume: Calls within the window below which their rate says nothing.
+        error_rate: Above 0, at most 1.
+        consecutive: Failures in a row, however long they took.
+        ejection: Seconds of the first ejection; each further one lasts twice as long.
+        max_ejection: Seconds that no ejection exceeds.
+        healing: Seconds in use without an ejection that take one doubling back.
+        probe_timeout: Seconds after which a probe that nobody reported on is taken for lost, and another is let
+            through.
+        max_hold: Seconds that a `Retry-After` is believed at most.
+
+    Raises:
+        ConfigurationError: A value is out of its range.
+    """
+
+    window: float = 30.0
+    min_volume: int = 20
+    error_rate: float = 0.5
+    consecutive: int = 5
+    ejection: float = 5.0
+    max_ejection: float = 300.0
+    healing: float = 60.0
+    probe_timeout: float = 60.0
+    max_hold: float = 300.0
+
+    def __post_init__(self) -> None:
+        _number("window", self.window, above=0.0)
+        _whole("min_volume", self.min_volume, least=1)
+        _number("error_rate", self.error_rate, above=0.0, most=1.0)
+        _whole("consecutive", self.consecutive, least=1)
+        _number("ejection", self.ejection, above=0.0)
+        _number("max_ejection", self.max_ejection, least=self.ejection, why="as ejection")
+        _number("healing", self.healing, above=0.0)
+        _number("probe_timeout", self.probe_timeout, above=0.0)
+        _number("max_hold", self.max_hold, least=0.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HedgePolicy:
+    """When a second deployment is asked beside a slow first one, and what that may cost.
+
+    Attributes:
+        share: Hedges per call, in the long run: 0.05 is at most 5 % more calls.
+        burst: Hedges that may have been saved up. It begins with none of them.
+        money_share: Part of everything spent that may be spent on hedges.
+        allowance_usd: Spent on hedges beyond that part, in all, so that a new client can hedge too.
+        quantile: Of the recent times to first token of the deployment that is waited for: then the second is asked.
+        min_samples: Recent answers below which that quantile says nothing, and nothing is hedged.
+        min_delay: Seconds that are waited at least.
+        max_delay: Seconds that are waited at most.
+
+    Raises:
+        ConfigurationError: A value is out of its range.
+    """
+
+    share: float = 0.05
+    burst: float = 5.0
+    money_share: float = 0.05
+    allowance_usd: Decimal = Decimal("0.01")
+    quantile: float = 0.95
+    min_samples: int = 20
+    min_delay: float = 0.05
+    max_delay: float = 10.0
+
+    def __post_init__(self) -> None:
+        _number("share", self.share, least=0.0, most=1.0)
+        _number("burst", self.burst, least=1.0)
+        _number("money_share", self.money_share, least=0.0, most=1.0)
+        nano(self.allowance_usd)
+        _number("quantile", self.quantile, above=0.0, most=1.0)
+        _whole("min_samples", self.min_samples, least=1)
+        _number("min_delay", self.min_delay, least=0.0)
+        _number("max_delay", self.max_delay, least=self.min_delay, why="as min_delay")
+
+
+def _whole(name: str, value: object, *, least: int) -> None:
+    if type(value) is not int or value < least:
+        raise ConfigurationError(f"{name} must be a whole number of at least {least}, not {value!r}")
+
+
+def _number(
+    name: str,
+    value: object,
+    *,
+    least: float = -math.inf,
+    above: float = -math.inf,
+    most: float = math.inf,
+    why: str = "",
+) -> None:
+    known = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if known and value >= least and value > above and value <= most:  # type: ignore[operator]
+        return
+    low = f"above {above:g}" if above > -math.inf else f"of at least {least:g}{' ' + why if why else ''}"
+    high = f" and at most {most:g}" if most < math.inf else ""
+    raise ConfigurationError(f"{name} must be a number {low}{high}, not {value!r}")
