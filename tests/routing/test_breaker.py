@@ -156,6 +156,17 @@ def test_time_in_use_takes_the_doublings_back_one_by_one() -> None:
     assert breaker.retry_at(88) == 88 + 8  # 16, less two doublings, and one more
 
 
+def test_long_enough_in_use_the_next_ejection_is_as_short_as_the_first() -> None:
+    breaker = Breaker(POLICY)
+    fail(breaker, 0, times=3)
+    fail(breaker, 4)
+    succeed(breaker, 12)
+
+    fail(breaker, 1000, times=3)
+
+    assert breaker.retry_at(1000) == 1004
+
+
 def test_a_call_begun_before_the_ejection_has_no_say_after_it() -> None:
     breaker = Breaker(POLICY)
     early = [breaker.begin(99) for _ in range(3)]
@@ -182,6 +193,22 @@ def test_a_call_begun_in_spite_of_the_ejection_closes_by_success_and_prolongs_no
 
     assert prolonged == 104
     assert breaker.state(102) == "closed"
+
+
+def test_only_the_failure_of_the_probe_itself_counts_while_it_is_out() -> None:
+    breaker = Breaker(POLICY)
+    fail(breaker, 100, times=3)
+    forced_early = breaker.begin(101)
+    probe = breaker.begin(104)
+    forced_late = breaker.begin(104)
+
+    breaker.failed(105, forced_early)
+    breaker.failed(105, forced_late)
+    meanwhile = breaker.state(105)
+    breaker.failed(105, probe)
+
+    assert meanwhile == "half_open"
+    assert breaker.retry_at(105) == 113
 
 
 def test_a_hold_allows_nothing_and_is_no_failure() -> None:
@@ -320,6 +347,8 @@ class BreakerMachine(RuleBasedStateMachine):
 
         self.breaker.failed(self.now, call.ticket)
 
+        if before != "closed" and not call.probe:
+            assert self.breaker.state(self.now) == before
         if self.breaker.state(self.now) == "open" and before != "open":
             self.check_ejection(again=before == "half_open")
 
