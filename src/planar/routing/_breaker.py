@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, TypeAlias
+from threading import Lock
 
-from planar.types import BreakerPolicy
+from planar.types import BreakerPolicy, BreakerState
 
-BreakerState: TypeAlias = Literal["closed", "open", "half_open"]
 BUCKETS = 10
 _DOUBLINGS = 64
 """Beyond these every ejection has long been at its cap."""
@@ -22,7 +21,8 @@ class Breaker:
     A caller that has nobody else to ask may begin in spite of `allow`: its success closes the breaker like a
     probe's, its failure changes nothing, so that the last deployment standing is not punished for being asked.
 
-    It has no lock: `HealthBoard` holds one around it.
+    Threads may share it. Changes of state take a lock; counting does not, for under the GIL it is one step, and
+    a count that got lost would change nothing.
     """
 
     __slots__ = (
@@ -31,6 +31,7 @@ class Breaker:
         "_doublings",
         "_era",
         "_held_until",
+        "_lock",
         "_open_until",
         "_policy",
         "_probe",
@@ -41,6 +42,7 @@ class Breaker:
 
     def __init__(self, policy: BreakerPolicy) -> None:
         self._policy = policy
+        self._lock = Lock()
         self._window = Window(policy.window)
         self._consecutive = 0
         self._doublings = -1  # of the last ejection; -1 before the first and once healed
@@ -55,9 +57,10 @@ class Breaker:
 
     def state(self, now: float) -> BreakerState:
         """Closed: in use. Open: ejected. Half open: a probe may be let through, or is out."""
-        if self._open_until is None:
+        until = self._open_until  # read once: another thread may close it meanwhile
+        if until is None:
             return "closed"
-        return "open" if now < self._open_until else "half_open"
+        return "open" if now < until else "half_open"
 
     def allow(self, now: float) -> bool:
         """Whether a call may be begun now. Changes nothing: `begin` takes the probe."""
@@ -68,59 +71,74 @@ class Breaker:
 
         While a probe is out this is when it would be taken for lost; its report may come earlier.
         """
-        wait = self._held_until
-        if self._open_until is not None:
-            wait = max(wait, self._open_until)
+        wait, until = self._held_until, self._open_until
+        if until is not None:
+            wait = max(wait, until)
             if self._probe:
                 wait = max(wait, self._probe_began + self._policy.probe_timeout)
         return wait if now < wait else None
 
     def error_rate(self, now: float) -> float | None:
         """Failures among the calls that ended within the window; `None` if none did, or none since it closed."""
-        return self._window.rate(now)
+        volume, failures = self._window.counts(now)
+        return failures / volume if volume else None
 
     def begin(self, now: float) -> int:
         """Announce a call, and get the ticket for its report. The first one when half open is the probe."""
-        if self._open_until is not None and self.allow(now):
-            self._probe = self._ticket + 1
-            self._probe_began = now
-            self._ticket += 2
-            return self._probe
+        if self._open_until is not None:
+            with self._lock:
+                if self.state(now) == "half_open" and self.allow(now):
+                    self._probe = self._ticket + 1
+                    self._probe_began = now
+                    self._ticket += 2
+                    return self._probe
         return self._ticket
+
+    def let_through(self, now: float, ticket: int) -> bool:
+        """Whether a call that has just begun was allowed to; of two who saw that a probe may begin, one was."""
+        return ticket == self._probe or (self._open_until is None and self._held_until <= now)
 
     def succeeded(self, now: float, ticket: int) -> None:
         """Report an answer."""
         if self._open_until is None:
             self._consecutive = 0
             self._window.add(now, failed=False)
-        elif ticket >= self._era:
-            self._close(now)
+            return
+        with self._lock:
+            if ticket >= self._era:
+                self._close(now)
 
     def failed(self, now: float, ticket: int) -> None:
         """Report a failure that is the deployment's own."""
-        if ticket < self._era:
-            return
-        if self._open_until is not None:
-            if ticket == self._probe:
+        with self._lock:
+            if ticket < self._era:
+                return
+            if self._open_until is None:
+                self._consecutive += 1
+                self._window.add(now, failed=True)
+                if self._too_many(now):
+                    self._eject(now)
+            elif ticket == self._probe:
                 self._eject(now)
-            return
-        self._consecutive += 1
-        self._window.add(now, failed=True)
-        policy = self._policy
-        if self._consecutive >= policy.consecutive or (
-            self._window.volume >= policy.min_volume and (self._window.rate(now) or 0.0) >= policy.error_rate
-        ):
-            self._eject(now)
 
     def cancelled(self, ticket: int) -> None:
         """Report a call that says nothing about the deployment. A probe is given back: the next call may be one."""
         if ticket == self._probe:
-            self._probe = 0
+            with self._lock:
+                if ticket == self._probe:
+                    self._probe = 0
 
     def hold(self, now: float, seconds: float) -> None:
         """Allow nothing for `seconds`, as a `Retry-After` asked. No failure: the state stays as it is."""
         if seconds > 0:
             self._held_until = max(self._held_until, now + min(seconds, self._policy.max_hold))
+
+    def _too_many(self, now: float) -> bool:
+        policy = self._policy
+        if self._consecutive >= policy.consecutive:
+            return True
+        volume, failures = self._window.counts(now)
+        return volume >= policy.min_volume and failures >= policy.error_rate * volume
 
     def _eject(self, now: float) -> None:
         policy = self._policy
@@ -147,38 +165,33 @@ class Breaker:
 class Window:
     """How many calls ended well or badly within the last seconds, in ten buckets."""
 
-    __slots__ = ("_bucket", "_failures", "_failures_by_bucket", "_per_second", "_volume_by_bucket", "volume")
+    __slots__ = ("_bucket", "_failures", "_per_second", "_volumes")
 
     def __init__(self, seconds: float) -> None:
         self._per_second = BUCKETS / seconds
         self._bucket = 0
-        self._volume_by_bucket = [0] * BUCKETS
-        self._failures_by_bucket = [0] * BUCKETS
-        self.volume = self._failures = 0
+        self._volumes = [0] * BUCKETS
+        self._failures = [0] * BUCKETS
 
     def add(self, now: float, *, failed: bool) -> None:
         """Count one call."""
-        self._forget(now)
-        place = self._bucket % BUCKETS
-        self.volume += 1
-        self._volume_by_bucket[place] += 1
-        if failed:
-            self._failures += 1
-            self._failures_by_bucket[place] += 1
-
-    def rate(self, now: float) -> float | None:
-        """Failures among all; `None` without calls."""
-        self._forget(now)
-        return self._failures / self.volume if self.volume else None
-
-    def _forget(self, now: float) -> None:
         bucket = int(now * self._per_second)
-        passed = bucket - self._bucket
-        if passed <= 0:  # or two threads read the clock in another order than they report
-            return
-        for step in range(1, min(passed, BUCKETS) + 1):
+        if bucket > self._bucket:
+            self._turn_to(bucket)
+        place = self._bucket % BUCKETS
+        self._volumes[place] += 1
+        if failed:
+            self._failures[place] += 1
+
+    def counts(self, now: float) -> tuple[int, int]:
+        """How many calls ended, and how many of them badly."""
+        bucket = int(now * self._per_second)
+        if bucket > self._bucket:
+            self._turn_to(bucket)
+        return sum(self._volumes), sum(self._failures)
+
+    def _turn_to(self, bucket: int) -> None:
+        for step in range(1, min(bucket - self._bucket, BUCKETS) + 1):
             place = (self._bucket + step) % BUCKETS
-            self.volume -= self._volume_by_bucket[place]
-            self._failures -= self._failures_by_bucket[place]
-            self._volume_by_bucket[place] = self._failures_by_bucket[place] = 0
+            self._volumes[place] = self._failures[place] = 0
         self._bucket = bucket

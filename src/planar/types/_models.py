@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from planar.errors import ConfigurationError
 from planar.types._requests import Constraints
-from planar.types._words import JSON, Capability, usd
+from planar.types._words import JSON, BreakerState, Capability, usd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,13 +109,35 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """How a deployment is doing, as last seen; `age` is seconds since then, `None` if never."""
+    """How a deployment is doing, as last seen. Times are seconds; what was not measured is `None`, never a guess.
+
+    Attributes:
+        ok: It may be asked now, and its key was accepted when it was last looked at.
+        message: Why not, or the class of the last failure; empty after a success.
+        state: Of its circuit breaker: in use, left alone, or waiting for one probe to find it back.
+        error_rate: Failures among the calls that ended lately, 0 to 1. What a caller or a tenant did wrong, and what
+            was cancelled, is not among them.
+        in_flight: Calls that are running there.
+        ttft: To the first token, of the last call that had one.
+        ttft_p50, ttft_p95: To the first token, of half and of 95 % of the recent calls that had one.
+        latency_p95: To the end, of 95 % of the recent calls that succeeded.
+        auth_failed: Since its last success the provider refused the key, what the key may do, or the account. That
+            is for the operator to mend and no outage: `state` does not know of it.
+        retry_at: When it may be asked again, on the monotonic clock; `None` if it may be asked now.
+        age: Since the last report of a call; `None` if there never was one.
+    """
 
     ok: bool = True
     message: str = ""
+    state: BreakerState = "closed"
     error_rate: float | None = None
-    ttft: float | None = None
     in_flight: int = 0
+    ttft: float | None = None
+    ttft_p50: float | None = None
+    ttft_p95: float | None = None
+    latency_p95: float | None = None
+    auth_failed: bool = False
+    retry_at: float | None = None
     age: float | None = None
 
 

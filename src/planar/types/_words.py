@@ -33,6 +33,7 @@ Capability: TypeAlias = Literal[
 ]
 Dimension: TypeAlias = Literal["requests", "input_tokens", "output_tokens", "tokens", "concurrency", "nano_usd"]
 Phase: TypeAlias = Literal["connect", "first_token", "stall", "total"]
+BreakerState: TypeAlias = Literal["closed", "open", "half_open"]
 NANO = 1_000_000_000
 
 

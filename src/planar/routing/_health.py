@@ -1,0 +1,199 @@
+"""How every deployment is doing: what the router may know, and who is left alone for now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from threading import Lock
+from typing import TypeAlias, TypeVar
+
+from planar.errors import PlanarError, ProviderError
+from planar.routing._breaker import Breaker
+from planar.routing._recent import Recent
+from planar.routing._verdicts import verdict_of
+from planar.types import BreakerPolicy, Health, HedgePolicy
+
+Place: TypeAlias = str | tuple[str, str]
+"""A deployment's name, or the name and an id of the key it is asked with. The two are different places."""
+
+PlaceT = TypeVar("PlaceT", bound=Place)
+LATENCY_SECONDS = 600.0
+"""How long a latency is remembered."""
+
+
+class HealthBoard:
+    """Watches every call to every deployment, and says how each is doing.
+
+    `now` is always seconds on one monotonic clock; the board reads none. It may be used from several threads and
+    loops. What it knows of a place takes a few KiB however much happens there.
+
+    Args:
+        policy: When a deployment is left alone.
+        capacity: Most places that are remembered. The oldest without a call in flight is forgotten first.
+    """
+
+    __slots__ = ("_capacity", "_lines", "_lock", "_policy")
+
+    def __init__(self, policy: BreakerPolicy | None = None, *, capacity: int = 4096) -> None:
+        self._policy = policy or BreakerPolicy()
+        self._capacity = capacity
+        self._lines: dict[Place, _Line] = {}
+        self._lock = Lock()
+
+    def began(self, place: Place, now: float) -> Watch:
+        """Announce a call. What becomes of it is reported to the `Watch`, once."""
+        line = self._lines.get(place) or self._new_line(place)
+        ticket = line.breaker.begin(now)
+        line.in_flight += 1
+        return Watch(line, now, ticket, line.breaker.let_through(now, ticket))
+
+    def admitted(self, places: Sequence[PlaceT], now: float) -> list[PlaceT]:
+        """Those that may be asked now, in their order; if none may, all of them, soonest to be allowed first.
+
+        So the last one is never taken away: a deployment that fails is better than none.
+        """
+        waits = [(place, self._retry_at(place, now)) for place in places]
+        allowed = [place for place, wait in waits if wait is None]
+        return allowed or [place for place, _ in sorted(waits, key=lambda each: each[1] or now)]
+
+    def snapshot(self, place: Place, now: float) -> Health:
+        """How a deployment is doing now. Of one that was never asked, `Health()`."""
+        line = self._lines.get(place)
+        if line is None:
+            return Health()
+        retry_at = line.breaker.retry_at(now)
+        auth_failed = line.auth_failed_at is not None
+        return Health(
+            ok=retry_at is None and not auth_failed,
+            message=line.last_error,
+            state=line.breaker.state(now),
+            error_rate=line.breaker.error_rate(now),
+            in_flight=line.in_flight,
+            ttft=line.ttft.last,
+            ttft_p50=line.ttft.quantile(0.5, now),
+            ttft_p95=line.ttft.quantile(0.95, now),
+            latency_p95=line.latency.quantile(0.95, now),
+            auth_failed=auth_failed,
+            retry_at=retry_at,
+            age=None if line.reported_at is None else max(0.0, now - line.reported_at),
+        )
+
+    def hedge_delay(self, place: Place, policy: HedgePolicy, now: float) -> float | None:
+        """Seconds to wait for the first token before a second deployment is asked beside this one.
+
+        The policy's quantile of the recent times to first token, within its bounds; `None` while there are too few.
+        """
+        line = self._lines.get(place)
+        if line is None:
+            return None
+        measured = line.ttft.quantile(policy.quantile, now)
+        if measured is None or len(line.ttft.ascending(now)) < policy.min_samples:
+            return None
+        return min(max(measured, policy.min_delay), policy.max_delay)
+
+    def _retry_at(self, place: Place, now: float) -> float | None:
+        line = self._lines.get(place)
+        return None if line is None else line.breaker.retry_at(now)
+
+    def _new_line(self, place: Place) -> _Line:
+        with self._lock:
+            line = self._lines.get(place)
+            if line is None:
+                if len(self._lines) >= self._capacity:
+                    idle = next((each for each, line in self._lines.items() if not line.in_flight), None)
+                    if idle is not None:
+                        del self._lines[idle]
+                line = self._lines[place] = _Line(self._policy)
+            return line
+
+
+class Watch:
+    """One call to a deployment, on whose end exactly one report is due; later ones change nothing.
+
+    Attributes:
+        admitted: It may go on. `False` if the deployment is ejected or held back, or if somebody else's probe is out:
+            then go on only if there is nobody else to ask, and report `cancelled` otherwise.
+    """
+
+    __slots__ = ("_began", "_ended", "_first_seen", "_line", "_ticket", "admitted")
+
+    def __init__(self, line: _Line, began: float, ticket: int, admitted: bool) -> None:
+        self._line = line
+        self._began = began
+        self._ticket = ticket
+        self._first_seen = self._ended = False
+        self.admitted = admitted
+
+    def first_token(self, now: float) -> None:
+        """The first delta arrived. Only the first report counts."""
+        line = self._line
+        if not (self._first_seen or self._ended):
+            self._first_seen = True
+            line.ttft.add(now, max(0.0, now - self._began))
+
+    def succeeded(self, now: float) -> None:
+        """The answer arrived, whole."""
+        line = self._line
+        if self._ended:
+            return
+        self._ended = True
+        line.in_flight -= 1
+        line.reported_at = now
+        line.last_error = ""
+        # An answer that began before the key was refused says nothing about the key.
+        if line.auth_failed_at is not None and self._began >= line.auth_failed_at:
+            line.auth_failed_at = None
+        line.latency.add(now, max(0.0, now - self._began))
+        line.breaker.succeeded(now, self._ticket)
+
+    def failed(self, error: PlanarError, now: float) -> None:
+        """The call ended with an error, which counts against the deployment only if `verdict_of` says so.
+
+        A `Retry-After` holds the deployment back until then. One that says that it is busy and for how long has not
+        failed; one that is busy and does not say has, for nothing else would take the load off it.
+        """
+        verdict = verdict_of(error)
+        if verdict == "success":
+            self.succeeded(now)
+            return
+        if verdict == "ignored":
+            self.cancelled()
+            return
+        line = self._line
+        if self._ended:
+            return
+        self._ended = True
+        line.in_flight -= 1
+        line.reported_at = now
+        line.last_error = type(error).__name__
+        wait = error.retry_after if isinstance(error, ProviderError) and verdict != "auth" else None
+        if verdict == "auth":
+            line.auth_failed_at = now
+        if wait is not None:
+            line.breaker.hold(now, wait)
+        if verdict == "failure" or (verdict == "busy" and wait is None):
+            line.breaker.failed(now, self._ticket)
+        else:
+            line.breaker.cancelled(self._ticket)
+
+    def cancelled(self) -> None:
+        """The call ended in a way that says nothing about the deployment: the caller left, or a rival was faster."""
+        line = self._line
+        if not self._ended:
+            self._ended = True
+            line.in_flight -= 1
+            line.breaker.cancelled(self._ticket)
+
+
+class _Line:
+    """What is known of one place. Its fields change in one step each, so that threads can share it under the GIL."""
+
+    __slots__ = ("auth_failed_at", "breaker", "in_flight", "last_error", "latency", "reported_at", "ttft")
+
+    def __init__(self, policy: BreakerPolicy) -> None:
+        self.breaker = Breaker(policy)
+        self.ttft = Recent(LATENCY_SECONDS)
+        self.latency = Recent(LATENCY_SECONDS)
+        self.in_flight = 0
+        self.auth_failed_at: float | None = None
+        self.last_error = ""
+        self.reported_at: float | None = None

@@ -1,0 +1,53 @@
+"""How long things took lately."""
+
+from __future__ import annotations
+
+import math
+
+SAMPLES = 128
+_STEP = 16
+
+
+class Recent:
+    """The last 128 measurements that are not too old, and any quantile of them.
+
+    A report costs next to nothing. They are sorted when somebody asks, and not again before a sixteenth of them is
+    new, or a sixteenth of the time has passed after which they are too old.
+
+    Threads may share it: every step that changes it is one step under the GIL, and of two that report at once one
+    may get lost.
+    """
+
+    __slots__ = ("_count", "_samples", "_seconds", "_sorted", "last")
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._samples: list[tuple[float, float]] = []
+        self._count = 0
+        self._sorted: tuple[int, float, list[float]] = (0, -math.inf, [])  # up to which, when, and the values
+        self.last: float | None = None
+
+    def add(self, now: float, value: float) -> None:
+        """Remember one measurement, in seconds."""
+        self.last = value
+        count = self._count
+        if count < SAMPLES:
+            self._samples.append((now, value))
+        else:
+            self._samples[count % SAMPLES] = (now, value)
+        self._count = count + 1
+
+    def ascending(self, now: float) -> list[float]:
+        """Those that are not too old, smallest first. Not to be changed."""
+        until, at, values = self._sorted
+        if (self._count - until) * _STEP >= max(1, len(values)) or (now - at) * _STEP >= self._seconds:
+            oldest = now - self._seconds
+            until = self._count
+            values = sorted([value for when, value in list(self._samples) if when >= oldest])
+            self._sorted = (until, now, values)
+        return values
+
+    def quantile(self, share: float, now: float) -> float | None:
+        """The smallest measurement that `share` (above 0, at most 1) of all do not exceed; `None` without any."""
+        values = self.ascending(now)
+        return values[math.ceil(share * len(values)) - 1] if values else None
