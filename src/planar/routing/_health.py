@@ -165,7 +165,7 @@ class Watch:
         line.in_flight -= 1
         line.reported_at = now
         line.last_error = type(error).__name__
-        wait = error.retry_after if isinstance(error, ProviderError) and verdict != "auth" else None
+        wait = error.retry_after if isinstance(error, ProviderError) else None
         if verdict == "auth":
             line.auth_failed_at = now
         if wait is not None:
