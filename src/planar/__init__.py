@@ -178,10 +178,16 @@ if TYPE_CHECKING:
     from planar.routing import OrderedRouter as OrderedRouter
     from planar.telemetry import NullTelemetry as NullTelemetry
     from planar.types import (
+        AbortPolicy as AbortPolicy,
+    )
+    from planar.types import (
         Attempt as Attempt,
     )
     from planar.types import (
         Audio as Audio,
+    )
+    from planar.types import (
+        BreakerPolicy as BreakerPolicy,
     )
     from planar.types import (
         CacheHint as CacheHint,
@@ -211,6 +217,12 @@ if TYPE_CHECKING:
         FinishReason as FinishReason,
     )
     from planar.types import (
+        Health as Health,
+    )
+    from planar.types import (
+        HedgePolicy as HedgePolicy,
+    )
+    from planar.types import (
         Image as Image,
     )
     from planar.types import (
@@ -236,6 +248,9 @@ if TYPE_CHECKING:
     )
     from planar.types import (
         Refusal as Refusal,
+    )
+    from planar.types import (
+        RetryPolicy as RetryPolicy,
     )
     from planar.types import (
         Route as Route,
@@ -340,8 +355,10 @@ _HOMES = {
     "planar.routing": ("OrderedRouter",),
     "planar.telemetry": ("NullTelemetry",),
     "planar.types": (
+        "AbortPolicy",
         "Attempt",
         "Audio",
+        "BreakerPolicy",
         "CacheHint",
         "ChatRequest",
         "CitedSource",
@@ -351,6 +368,8 @@ _HOMES = {
         "Embeddings",
         "File",
         "FinishReason",
+        "Health",
+        "HedgePolicy",
         "Image",
         "LedgerEntry",
         "Limit",
@@ -360,6 +379,7 @@ _HOMES = {
         "Price",
         "Reasoning",
         "Refusal",
+        "RetryPolicy",
         "Route",
         "Secret",
         "Text",

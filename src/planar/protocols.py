@@ -142,6 +142,15 @@ class CountsTokens(Protocol):
 
 
 @runtime_checkable
+class ContinuesAnswers(Protocol):
+    """A provider that can go on with an answer that broke off elsewhere: `resume="continue"` asks it."""
+
+    def continues(self, model: str) -> bool:
+        """Whether `model` takes a request with `continues=True`, and gives the rest and not the beginning. No I/O."""
+        ...
+
+
+@runtime_checkable
 class UsesTransport(Protocol):
     """A provider behind HTTP, which leaves the choice of the library to the client."""
 
@@ -194,7 +203,8 @@ class QuotaStore(Protocol):
     async def settle(self, lease: Lease, *, charge: Charge) -> Receipt:
         """Replace the hold with what was used, and write the ledger row in the same step.
 
-        After an expiry that charged, the difference becomes a correction row. Settling twice changes nothing.
+        After an expiry that charged, the difference becomes a correction row; so it does, once, where the first charge
+        was flagged `estimated` and this one is not. Otherwise settling twice changes nothing.
         """
         ...
 

@@ -29,8 +29,12 @@ pytestmark = pytest.mark.anyio
 PRICE = Price.per_million(input=3, output=15)
 
 
-def client_of(*providers: ScriptedProvider, models: dict[str, list[str]] | None = None) -> planar.Planar:
-    return planar.Planar(providers=providers, models=models)
+def client_of(
+    *providers: ScriptedProvider,
+    models: dict[str, list[str]] | None = None,
+    retry: planar.RetryPolicy | None = None,
+) -> planar.Planar:
+    return planar.Planar(providers=providers, models=models, retry=retry)
 
 
 async def events_of(stream: planar.Stream) -> list[Event]:
@@ -193,7 +197,8 @@ async def test_a_failure_before_the_first_delta_falls_back_unseen() -> None:
 async def test_a_route_on_which_all_fail_carries_every_attempt() -> None:
     first = ScriptedProvider([planar.OverloadedError("busy")], name="a")
     second = ScriptedProvider([planar.ProviderAuthError("no key")], name="b")
-    client = client_of(first, second, models={"fast": ["a:default", "b:default"]})
+    two = planar.RetryPolicy(attempts=2)
+    client = client_of(first, second, models={"fast": ["a:default", "b:default"]}, retry=two)
 
     with pytest.raises(planar.RouteExhaustedError) as caught:
         await client.infer("Rivers?", model="fast")
@@ -207,7 +212,8 @@ async def test_a_route_on_which_all_fail_carries_every_attempt() -> None:
 
 
 async def test_the_only_deployment_s_own_error_comes_bare() -> None:
-    client = client_of(ScriptedProvider([planar.RateLimitedError("slow down", retry_after=3.0)]))
+    limited = planar.RateLimitedError("slow down", retry_after=3.0)
+    client = client_of(ScriptedProvider([limited]), retry=planar.RetryPolicy(attempts=1))
 
     with pytest.raises(planar.RateLimitedError) as caught:
         await client.infer("Rivers?")
@@ -228,7 +234,7 @@ async def test_a_connection_that_broke_before_any_answer_is_tried_once_more() ->
 
 async def test_a_connection_that_breaks_twice_is_the_providers_own_error() -> None:
     provider = ScriptedProvider([planar.ProviderConnectionError("reset", broke=True)])
-    client = client_of(provider)
+    client = client_of(provider, retry=planar.RetryPolicy(attempts=2))
 
     with pytest.raises(planar.ProviderConnectionError):
         await client.infer("Rivers?")

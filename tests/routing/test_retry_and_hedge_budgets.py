@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal
 from random import Random
 
@@ -61,22 +62,22 @@ def test_retries_never_exceed_their_share_in_any_span(
     ratio: float, cap: float, floor: float, steps: list[tuple[float, bool]]
 ) -> None:
     budget = RetryBudget(RetryPolicy(budget_ratio=ratio, budget_cap=cap, budget_floor=floor))
-    now = 1000.0
-    most = left = cap
+    now, calls, retries = 1000.0, 0, 0
+    earned = [0.0]  # by the calls and seconds up to each step, less the retries
 
     for seconds, retry in steps:
         now += seconds
-        left = min(cap, left + seconds * floor)
-        if retry:
-            taken = budget.take(now)
-            left -= taken
-            assert taken == (left + taken >= 1 - 1e-6) or abs(left + taken - 1) < 1e-6
-        else:
+        if not retry:
             budget.called(now)
-            left = min(cap, left + ratio)
-        most = max(most, left)
+            calls += 1
+        elif budget.take(now):
+            retries += 1
+        earned.append(calls * ratio + (now - 1000) * floor - retries)
 
-    assert -1e-6 <= left <= most <= cap
+    best = -math.inf
+    for owed in earned:
+        best = max(best, owed)
+        assert best - owed <= cap + 1e-6
 
 
 def test_a_hedge_needs_calls_first() -> None:
@@ -120,6 +121,23 @@ def test_a_hedge_that_turns_out_cheaper_leaves_room_for_the_next() -> None:
     fourth = budget.take(cost_bound=1)
 
     assert (first, second, third, fourth) == (True, False, True, False)
+
+
+def test_what_is_spent_earns_money_for_hedges_whether_on_hedges_or_not() -> None:
+    budget = HedgeBudget(HedgePolicy(share=1, money_share=0.5, allowance_usd=Decimal(0)))
+    for _ in range(5):
+        budget.called()
+
+    nothing_spent = budget.take(cost_bound=1)
+    budget.spent(100)
+    too_dear = budget.take(cost_bound=51)
+    within = budget.take(cost_bound=50)
+    budget.settle(cost_bound=50, cost=50)
+    earned_by_the_hedge = budget.take(cost_bound=25)
+    no_more = budget.take(cost_bound=1)
+
+    assert (nothing_spent, too_dear, within) == (False, False, True)
+    assert (earned_by_the_hedge, no_more) == (True, False)
 
 
 @given(
@@ -203,7 +221,7 @@ def test_the_same_randomness_gives_the_same_waits_and_bounds_double() -> None:
     ],
 )
 def test_a_policy_that_cannot_work_is_refused(
-    policy: type[RetryPolicy] | type[HedgePolicy], wrong: dict[str, float], told: str
+    policy: type[RetryPolicy | HedgePolicy], wrong: dict[str, float], told: str
 ) -> None:
     with pytest.raises(ConfigurationError) as caught:
         policy(**wrong)  # type: ignore[arg-type]

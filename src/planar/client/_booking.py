@@ -40,7 +40,8 @@ class Terms:
     @property
     def ceiling(self) -> int | None:
         """Most tokens that the answer can have by the caller's word and the model's nature."""
-        return self.candidate.output_tokens_bound
+        bound = self.candidate.output_tokens_bound
+        return bound if bound is None or self.wanted is None else min(bound, self.wanted)
 
     def hold(self, input_tokens: int, output_tokens: int) -> Amount:
         """An upper bound of so many tokens, in money too where the price is known."""
@@ -107,6 +108,11 @@ class Booking:
         return self._input
 
     @property
+    def output_held(self) -> int:
+        """What is held for the answer."""
+        return self._output
+
+    @property
     def was_dispatched(self) -> bool:
         """The provider was asked, so the ledger has or gets a row."""
         return self._dispatched
@@ -164,6 +170,15 @@ class Booking:
         charge = Charge(amount=amount, usage=usage, price=price, flags=flags, metadata=self._terms.metadata)
         receipt = await self._store.settle(self._lease, charge=charge)
         return receipt.entry.nano_usd
+
+
+def first_hold(candidate: Candidate) -> int | None:
+    """Nano-USD that an attempt there holds at most when it begins; `None` where the price is unknown."""
+    price, bound = candidate.info.price, candidate.output_tokens_bound
+    if price is None:
+        return None
+    size = SLICE if bound is None else min(bound, SLICE)
+    return cost_bound(price, input_tokens=candidate.input_tokens_bound, output_tokens=size)
 
 
 async def book(store: QuotaStore, terms: Terms, *, lease_id: str, now: float) -> Booking:

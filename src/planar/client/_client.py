@@ -14,17 +14,27 @@ from planar.client._deployments import Deployments
 from planar.client._embed import checked_inputs, embed
 from planar.client._environment import providers_from
 from planar.client._ids import new_id
-from planar.client._loops import shielded
+from planar.client._loops import shielded, steady_now
 from planar.client._options import CallOptions, merged
 from planar.client._order import Order, Prompt, order, sent_back
 from planar.client._stream import Stream
 from planar.errors import ClosedError, ConfigurationError, InvalidRequestError, OutputInvalidError
 from planar.protocols import Clock, Provider, QuotaStore, Router, Telemetry, UsesTransport
 from planar.quotas import MemoryQuotaStore
-from planar.routing import OrderedRouter
+from planar.routing import HealthBoard, HedgeBudget, OrderedRouter
 from planar.telemetry import NullTelemetry, guarded
 from planar.transport import TRANSPORTS, TransportName
-from planar.types import Completion, Embeddings, EmbedRequest, Route, Wire
+from planar.types import (
+    AbortPolicy,
+    BreakerPolicy,
+    Completion,
+    Embeddings,
+    EmbedRequest,
+    HedgePolicy,
+    RetryPolicy,
+    Route,
+    Wire,
+)
 
 _CLOSE_SECONDS = 10.0
 
@@ -44,6 +54,11 @@ class Planar:
         telemetry: Who watches; nobody, unless told otherwise. What it raises hurts no call.
         catalog: Prices and descriptions of models, the operator's own figures first.
         transport: The HTTP library for providers that were not given a client of the caller's own.
+        retry: How often a call is tried, and how long it waits in between.
+        breaker: When a deployment that keeps failing is left alone, and for how long.
+        hedging: When a call with `hedge=True` asks a second deployment, and what that may cost.
+        aborts: By provider name, what follows when a caller leaves an answer early; without one its connection is
+            closed at once, and what the vendor has not counted is estimated.
         clock, new_id: Where time and ids come from, for tests.
 
     Raises:
@@ -67,6 +82,10 @@ class Planar:
         telemetry: Telemetry | None = None,
         catalog: Catalog | None = None,
         transport: TransportName = "httpx",
+        retry: RetryPolicy | None = None,
+        breaker: BreakerPolicy | None = None,
+        hedging: HedgePolicy | None = None,
+        aborts: Mapping[str, AbortPolicy] | None = None,
         clock: Clock | None = None,
         new_id: Callable[[], str] = new_id,
     ) -> None:
@@ -79,7 +98,16 @@ class Planar:
             telemetry=guarded(telemetry or NullTelemetry()),
             clock=clock,
             new_id=new_id,
+            health=HealthBoard(breaker or BreakerPolicy()),
+            retry=retry or RetryPolicy(),
+            hedging=hedging or HedgePolicy(),
+            hedges=HedgeBudget(hedging or HedgePolicy()),
+            aborts=dict(aborts or {}),
         )
+        strangers = sorted(set(self._core.aborts) - set(self._core.deployments.providers))
+        if strangers:
+            known = ", ".join(self._core.deployments.providers)
+            raise ConfigurationError(f"aborts names {strangers[0]!r}, but the providers are {known}")
         self._defaults = CallOptions()
         for provider in providers:
             if isinstance(provider, UsesTransport):
@@ -96,6 +124,10 @@ class Planar:
         telemetry: Telemetry | None = None,
         catalog: Catalog | None = None,
         transport: TransportName = "httpx",
+        retry: RetryPolicy | None = None,
+        breaker: BreakerPolicy | None = None,
+        hedging: HedgePolicy | None = None,
+        aborts: Mapping[str, AbortPolicy] | None = None,
     ) -> Planar:
         """A client of every vendor whose key, and every local model whose file, the environment names.
 
@@ -116,6 +148,10 @@ class Planar:
             telemetry=telemetry,
             catalog=catalog,
             transport=transport,
+            retry=retry,
+            breaker=breaker,
+            hedging=hedging,
+            aborts=aborts,
         )
 
     def __repr__(self) -> str:
@@ -187,7 +223,9 @@ class Planar:
         Raises:
             RequestError: The call cannot be right, or no deployment may serve it.
         """
-        return plan(self._core, self._order(prompt, options, whole=False))[0]
+        asked = self._order(prompt, options, whole=False)
+        now = steady_now() if self._core.clock is None else self._core.clock.monotonic()
+        return plan(self._core, asked, now=now)[0]
 
     async def embed(
         self,
@@ -217,8 +255,9 @@ class Planar:
         if self._core.closed:
             raise ClosedError("the client was closed: make a new one")
         checked = merged(self._defaults, options)
-        # A stall clock that was asked for by name needs events to watch.
-        wire: Wire = "whole" if whole and "timeouts" not in checked else "streamed"
+        # Only a stream has a first token to wait for, a stall to notice, and a beginning to go on from.
+        watched = "timeouts" in checked or "resume" in checked or bool(checked.get("hedge"))
+        wire: Wire = "whole" if whole and not watched else "streamed"
         return order(prompt, checked, wire=wire)
 
     async def __aenter__(self) -> Self:

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from random import Random
 from typing import TYPE_CHECKING
 
 from planar.catalog import input_bound
 from planar.client._deployments import Deployment, Deployments, candidate
+from planar.client._loops import Loop
 from planar.client._order import Order
 from planar.errors import NoRouteError
 from planar.protocols import Clock, QuotaStore, Router, Telemetry
-from planar.types import Route, RouteRequest
+from planar.routing import HealthBoard, HedgeBudget, RetryBudget
+from planar.types import AbortPolicy, HedgePolicy, RetryPolicy, Route, RouteRequest
 
 if TYPE_CHECKING:
+    from planar.client._attempt import OpenAttempt
     from planar.client._run import Run
 
 
 @dataclass(slots=True, kw_only=True)
 class Core:
-    """What a client and all its copies share."""
+    """What a client and all its copies share.
+
+    Attributes:
+        aborts: By provider name, what follows when a caller leaves an answer early.
+        runs: Calls that have begun and not ended.
+        draining: Attempts that are read on after their callers left.
+    """
 
     deployments: Deployments
     router: Router
@@ -27,12 +37,31 @@ class Core:
     telemetry: Telemetry
     clock: Clock | None
     new_id: Callable[[], str]
+    health: HealthBoard
+    retry: RetryPolicy
+    hedging: HedgePolicy
+    hedges: HedgeBudget
+    aborts: Mapping[str, AbortPolicy]
+    random: Random = field(default_factory=Random)
     closed: bool = False
     runs: set[Run] = field(default_factory=set["Run"])
+    draining: set[OpenAttempt] = field(default_factory=set["OpenAttempt"])
+    _retries: dict[str, RetryBudget] = field(default_factory=dict[str, RetryBudget])
+
+    def retries_of(self, deployment: str) -> RetryBudget:
+        """The retry budget of a deployment, which all calls share."""
+        known = self._retries.get(deployment)
+        if known is None:
+            known = self._retries[deployment] = RetryBudget(self.retry)
+        return known
+
+    def steady(self, loop: Loop) -> float:
+        """Seconds on a clock that all event loops of this process share, where health and budgets live."""
+        return loop.steady() if self.clock is None else self.clock.monotonic()
 
 
-def plan(core: Core, order: Order) -> tuple[Route, dict[str, Deployment]]:
-    """Ask the router. Pure but for what the deployments know of themselves.
+def plan(core: Core, order: Order, *, now: float) -> tuple[Route, dict[str, Deployment]]:
+    """Ask the router, with what is known of each deployment at `now` on the steady clock.
 
     Raises:
         UnknownModelError: The model names nothing here.
@@ -40,7 +69,10 @@ def plan(core: Core, order: Order) -> tuple[Route, dict[str, Deployment]]:
     """
     bound = input_bound(order.request)
     deployments = {deployment.name: deployment for deployment in core.deployments.resolve(order.model)}
-    candidates = [candidate(one, order.request, input_tokens=bound) for one in deployments.values()]
+    candidates = [
+        candidate(one, order.request, input_tokens=bound, health=core.health.snapshot(one.name, now))
+        for one in deployments.values()
+    ]
     request = RouteRequest(
         model=order.model,
         tenant=order.tenant,

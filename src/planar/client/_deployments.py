@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from planar.catalog import Catalog, cost_bound
 from planar.errors import ConfigurationError, UnknownModelError
-from planar.protocols import CountsTokens, KnowsModels, Provider
+from planar.protocols import ContinuesAnswers, CountsTokens, KnowsModels, Provider
 from planar.types import Candidate, Health, ModelInfo
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ class Deployment:
     Attributes:
         name: `provider:model`.
         counter: The provider, if it can count a prompt exactly.
+        continues: It can go on with an answer that broke off elsewhere.
     """
 
     provider: Provider
@@ -30,6 +31,7 @@ class Deployment:
     info: ModelInfo
     name: str
     counter: CountsTokens | None
+    continues: bool
 
 
 class Deployments:
@@ -125,7 +127,8 @@ class Deployments:
                 known=tuple(self.providers),
             )
         counter = provider if isinstance(provider, CountsTokens) else None
-        deployment = Deployment(provider, model, self._describe(provider, model), name, counter)
+        continues = isinstance(provider, ContinuesAnswers) and provider.continues(model)
+        deployment = Deployment(provider, model, self._describe(provider, model), name, counter, continues)
         self._known[name] = deployment
         return deployment
 
@@ -143,10 +146,7 @@ class Deployments:
         return self._catalog.describe(provider.name, model, own=own)
 
 
-_UNSEEN = Health()
-
-
-def candidate(deployment: Deployment, request: ChatRequest, *, input_tokens: int) -> Candidate:
+def candidate(deployment: Deployment, request: ChatRequest, *, input_tokens: int, health: Health) -> Candidate:
     """A deployment as the router sees it for this request, with what it could cost at most."""
     info = deployment.info
     ceilings = [size for size in (request.max_tokens, info.max_output_tokens, info.context_window) if size is not None]
@@ -162,5 +162,5 @@ def candidate(deployment: Deployment, request: ChatRequest, *, input_tokens: int
         input_tokens_bound=input_tokens,
         output_tokens_bound=output_tokens,
         cost_bound=bound,
-        health=_UNSEEN,
+        health=health,
     )

@@ -1,4 +1,4 @@
-"""Texts to vectors: the same route, hold and fallback as an answer, in one piece."""
+"""Texts to vectors: the same route, holds, retries and fallback as an answer, in one piece."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import anyio
 
+from planar.client._attempt import CLOSE_SECONDS
 from planar.client._booking import Booking, Terms, book
 from planar.client._core import Core, plan
-from planar.client._deployments import Deployment
-from planar.client._ends import another_may_serve, final_error
-from planar.client._loops import current_loop, shielded
+from planar.client._ends import final_error
+from planar.client._itinerary import Itinerary, Stop
+from planar.client._loops import Loop, current_loop, shielded
 from planar.client._order import Order
-from planar.client._run import CLOSE_SECONDS
-from planar.errors import ClosedError, DeadlineExceededError, InvalidRequestError, PlanarError
+from planar.errors import ClosedError, DeadlineExceededError, InvalidRequestError, NoRouteError, PlanarError
 from planar.protocols import Call
 from planar.types import Attempt, Embeddings, EmbedRequest, ResponseInfo, Usage, usd
 
@@ -35,61 +35,91 @@ def checked_inputs(inputs: str | Sequence[str]) -> tuple[str, ...]:
 
 
 async def embed(core: Core, order: Order, request: EmbedRequest) -> Embeddings:
-    """Ask the deployments of the route in turn until one answers."""
+    """Ask the deployments of the route until one answers."""
     if core.closed:
         raise ClosedError("the client was closed: make a new one")
-    route, deployments = plan(core, order)
-    failures: list[Attempt] = []
-    for number, chosen in enumerate(route.order, start=1):
-        terms = Terms(tenant=order.tenant, candidate=chosen, wanted=1, at_once=True, metadata=order.metadata)
-        now = anyio.current_time()
-        booking = await book(core.quotas, terms, lease_id=core.new_id(), now=now)
-        deployment = deployments[chosen.deployment]
-        try:
-            return await _attempt(core, order, request, deployment, booking, number)
-        except PlanarError as error:
-            failures.append(
-                Attempt(number=number, deployment=chosen.deployment, lease_id=booking.lease_id, error=error)
-            )
-            if number == len(route.order) or not another_may_serve(error):
-                final = final_error(error, failures, partial=None)
-                if final is error:
-                    raise
-                raise final from error
-    raise AssertionError("a route has at least one deployment")
-
-
-async def _attempt(
-    core: Core, order: Order, request: EmbedRequest, deployment: Deployment, booking: Booking, number: int
-) -> Embeddings:
-    await booking.dispatched()
-    try:
-        answer = await _asked(core, order, request, deployment, number)
-    except BaseException:
-        await shielded(lambda: booking.settle(None, frozenset(("failed",))), seconds=CLOSE_SECONDS)
-        raise
-    # An embedding has no output, so a provider that leaves that count out means none.
-    counted = answer.usage or Usage(input_tokens=booking.input_bound, estimated=True)
-    usage = replace(counted, output_tokens=counted.output_tokens or 0)
-    cost = await booking.settle(usage, frozenset(("estimated",) if usage.estimated else ()))
-    return replace(answer, usage=usage, cost_usd=None if cost is None else usd(cost), provider=deployment.provider.name)
-
-
-async def _asked(core: Core, order: Order, request: EmbedRequest, deployment: Deployment, number: int) -> Embeddings:
-    loop = current_loop()
-    ends = [] if order.deadline is None else [order.deadline]
-    if order.timeouts.total is not None:
-        ends.append(loop.monotonic() + order.timeouts.total)
-    call = Call(
-        clock=core.clock or loop,
-        timeouts=order.timeouts,
-        response=ResponseInfo(),
-        deadline=min(ends) if ends else None,
-        idempotency_key=order.idempotency_key,
-        attempt=number,
-        tenant=order.tenant,
-        strict=order.strict,
-    )
-    with anyio.CancelScope(deadline=min(ends) if ends else float("inf")):
-        return await deployment.provider.embed(request, model=deployment.model, call=call)
+    asking = _Asking(core, order, request)
+    with anyio.CancelScope(deadline=float("inf") if asking.deadline is None else asking.deadline):
+        return await asking.answer()
     raise DeadlineExceededError("the deadline passed before the embeddings came")
+
+
+class _Asking:
+    def __init__(self, core: Core, order: Order, request: EmbedRequest) -> None:
+        self._core = core
+        self._order = order
+        self._request = request
+        self._loop: Loop = current_loop()
+        self._attempts: list[Attempt] = []
+        ends = [] if order.deadline is None else [order.deadline]
+        if order.timeouts.total is not None:
+            ends.append(self._loop.monotonic() + order.timeouts.total)
+        self.deadline = min(ends) if ends else None
+
+    async def answer(self) -> Embeddings:
+        core = self._core
+        route, deployments = plan(core, self._order, now=core.steady(self._loop))
+        itinerary = Itinerary(core, route, deployments, self._order.constraints)
+        stop = itinerary.first(core.steady(self._loop))
+        if stop is None:
+            raise NoRouteError(f"no deployment may serve this call:\n{route.explain()}", route=route)
+        while True:
+            await anyio.sleep(stop.pause)
+            try:
+                return await self._attempt(stop, itinerary)
+            except PlanarError as error:
+                asked = bool(self._attempts) and self._attempts[-1].error is error
+                left = None if self.deadline is None else self.deadline - self._loop.monotonic()
+                following = itinerary.after(error, core.steady(self._loop), left=left) if asked else None
+                if following is None:
+                    final = final_error(error, self._attempts, partial=None)
+                    if final is error:
+                        raise
+                    raise final from error
+                stop = following
+
+    async def _attempt(self, stop: Stop, itinerary: Itinerary) -> Embeddings:
+        core, order, name = self._core, self._order, stop.deployment.name
+        terms = Terms(tenant=order.tenant, candidate=stop.candidate, wanted=1, at_once=True, metadata=order.metadata)
+        began = core.steady(self._loop)
+        booking = await book(core.quotas, terms, lease_id=core.new_id(), now=self._loop.monotonic())
+        watch = core.health.began(name, began)
+        await booking.dispatched()
+        try:
+            answer = await self._asked(stop)
+        except BaseException as error:
+            await shielded(lambda: booking.settle(None, frozenset(("failed",))), seconds=CLOSE_SECONDS)
+            now = core.steady(self._loop)
+            if isinstance(error, PlanarError):
+                watch.failed(error, now)
+                self._attempts.append(
+                    Attempt(number=len(self._attempts) + 1, deployment=name, lease_id=booking.lease_id, error=error)
+                )
+                itinerary.ended(stop, error, 0, now=now)
+            else:
+                watch.cancelled()
+            raise
+        watch.succeeded(core.steady(self._loop))
+        return await self._settled(answer, booking, stop)
+
+    async def _settled(self, answer: Embeddings, booking: Booking, stop: Stop) -> Embeddings:
+        # An embedding has no output, so a provider that leaves that count out means none.
+        counted = answer.usage or Usage(input_tokens=booking.input_bound, estimated=True)
+        usage = replace(counted, output_tokens=counted.output_tokens or 0)
+        cost = await booking.settle(usage, frozenset(("estimated",) if usage.estimated else ()))
+        provider = stop.deployment.provider.name
+        return replace(answer, usage=usage, cost_usd=None if cost is None else usd(cost), provider=provider)
+
+    async def _asked(self, stop: Stop) -> Embeddings:
+        order, deployment = self._order, stop.deployment
+        call = Call(
+            clock=self._core.clock or self._loop,
+            timeouts=order.timeouts,
+            response=ResponseInfo(),
+            deadline=self.deadline,
+            idempotency_key=order.idempotency_key,
+            attempt=len(self._attempts) + 1,
+            tenant=order.tenant,
+            strict=order.strict,
+        )
+        return await deployment.provider.embed(self._request, model=deployment.model, call=call)

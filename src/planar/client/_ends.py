@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from planar.catalog import likely_tokens
 from planar.client._fold import Fold
@@ -46,6 +47,8 @@ def final_error(error: PlanarError, attempts: Sequence[Attempt], *, partial: Com
     if len({attempt.deployment for attempt in failures}) > 1 and failures[-1].error is error:
         told = "; ".join(f"{attempt.deployment}: {attempt.error}" for attempt in failures)
         return RouteExhaustedError(f"all {len(failures)} attempts failed: {told}", attempts=failures)
+    if len(failures) > 1 and failures[-1].error is error:
+        error.add_note(f"after {len(failures)} attempts at {attempts[-1].deployment}")
     return error
 
 
@@ -69,20 +72,52 @@ def produced(fold: Fold) -> int:
     return likely_tokens(characters=fold.characters, deltas=fold.deltas)
 
 
-def counted(known: Usage | None, fold: Fold, request: ChatRequest, *, failed: bool) -> Usage | None:
+def counted(known: Usage | None, request: ChatRequest, *, produced: int, nothing: bool) -> Usage | None:
     """What an attempt used: the provider's word if it gave one, else an estimate that says so.
 
-    `None` for an attempt that failed before it said anything: nothing was delivered.
+    Args:
+        known: The provider's word.
+        produced: About how many tokens were given.
+        nothing: It failed before it said anything, so that nothing was delivered: then without a word, `None`.
     """
     if known is not None and known.input_tokens is not None and known.output_tokens is not None:
         return known
-    if known is None and failed and fold.deltas == 0:
+    if known is None and nothing:
         return None
     known = known or Usage()
     prompt = sum(len(message.text) for message in request.messages)
     return replace(
         known,
         input_tokens=likely_tokens(characters=prompt) if known.input_tokens is None else known.input_tokens,
-        output_tokens=produced(fold) if known.output_tokens is None else known.output_tokens,
+        output_tokens=produced if known.output_tokens is None else known.output_tokens,
         estimated=True,
+    )
+
+
+_COUNTS = (
+    "input_tokens",
+    "cached_input_tokens",
+    "cache_write_tokens",
+    "cache_write_1h_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+    "audio_input_tokens",
+    "audio_output_tokens",
+    "image_input_tokens",
+    "server_tool_calls",
+)
+
+
+def added(usages: Sequence[Usage]) -> Usage | None:
+    """What the attempts whose words are in an answer used together."""
+    if len(usages) < 2:
+        return usages[0] if usages else None
+    sums: dict[str, Any] = {}
+    for name in _COUNTS:
+        known = [value for usage in usages if (value := getattr(usage, name)) is not None]
+        sums[name] = sum(known) if known else None
+    return Usage(
+        **sums,
+        estimated=any(usage.estimated for usage in usages),
+        suspect=any(usage.suspect for usage in usages),
     )

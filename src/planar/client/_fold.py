@@ -123,6 +123,7 @@ class Fold:
             case ReasoningDelta():
                 self._reason(event)
             case ToolCallStart(index=index, id=id, name=name):
+                self._count(name)
                 self._words = self._thought = None
                 self._calls[index] = _Request(id, name)
                 self._blocks.append(self._calls[index])
@@ -137,6 +138,7 @@ class Fold:
                 self._count(text)
                 self.refusals.append(text)
             case Citation(source=source):
+                self.deltas += 1
                 self.citations.append(source)
             case Notice(message=message):
                 self.notices.append(message)

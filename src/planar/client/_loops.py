@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
@@ -20,6 +21,10 @@ class Loop(Protocol):
 
     def monotonic(self) -> float:
         """Seconds on the loop's clock."""
+        ...
+
+    def steady(self) -> float:
+        """Seconds on a clock that all loops of this process share, but for those on virtual time."""
         ...
 
     def time(self) -> float:
@@ -47,7 +52,7 @@ def current_loop() -> Loop:
 
 
 class _AsyncioLoop:
-    __slots__ = ("_loop", "monotonic")
+    __slots__ = ("_loop", "monotonic", "steady")
 
     time = staticmethod(time.time)
 
@@ -56,6 +61,7 @@ class _AsyncioLoop:
 
         self._loop = asyncio.get_running_loop()
         self.monotonic = self._loop.time  # the clock of `anyio.current_time()`, virtual ones included
+        self.steady = self.monotonic
 
     def runs_here(self) -> bool:
         import asyncio
@@ -63,11 +69,9 @@ class _AsyncioLoop:
         return sniffio.current_async_library() == "asyncio" and asyncio.get_running_loop() is self._loop
 
     def spawn(self, work: Callable[[], Awaitable[None]]) -> bool:
-        async def run() -> None:
-            await work()
-
         def start() -> None:
-            task = self._loop.create_task(run())
+            run = _logged(work)
+            task = self._loop.create_task(run)
             # The loop keeps only a weak reference to its tasks.
             _BACKGROUND.add(task)
             task.add_done_callback(_BACKGROUND.discard)
@@ -83,7 +87,7 @@ _BACKGROUND: set[asyncio.Task[None]] = set()
 
 
 class _TrioLoop:
-    __slots__ = ("_token",)
+    __slots__ = ("_token", "_virtual")
 
     time = staticmethod(time.time)
 
@@ -91,9 +95,14 @@ class _TrioLoop:
         import trio
 
         self._token: trio.lowlevel.TrioToken = trio.lowlevel.current_trio_token()
+        # The real clock of each run of trio begins somewhere else; one that can jump is a test's.
+        self._virtual = hasattr(trio.lowlevel.current_clock(), "jump")
 
     def monotonic(self) -> float:
         return anyio.current_time()
+
+    def steady(self) -> float:
+        return anyio.current_time() if self._virtual else time.monotonic()
 
     def runs_here(self) -> bool:
         import trio
@@ -103,17 +112,30 @@ class _TrioLoop:
     def spawn(self, work: Callable[[], Awaitable[None]]) -> bool:
         import trio
 
-        async def run() -> None:
-            await work()
-
         def start() -> None:
-            trio.lowlevel.spawn_system_task(run)
+            trio.lowlevel.spawn_system_task(_logged, work)
 
         try:
             self._token.run_sync_soon(start)
         except trio.RunFinishedError:
             return False
         return True
+
+
+async def _logged(work: Callable[[], Awaitable[None]]) -> None:
+    """Nobody waits for this work: what goes wrong in it is told in the log."""
+    try:
+        await work()
+    except Exception:
+        logging.getLogger("planar.client").exception("a call that its caller had left could not be ended in order")
+
+
+def steady_now() -> float:
+    """Now on the steady clock, within an event loop or outside."""
+    try:
+        return current_loop().steady()
+    except RuntimeError:
+        return time.monotonic()
 
 
 async def shielded(work: Callable[[], Awaitable[Any]], *, seconds: float) -> bool:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypedDict, cast, get_args
 
-from planar.errors import InvalidRequestError, UnsupportedError
+from planar.errors import InvalidRequestError
 from planar.types import (
     EFFORTS,
     JSON,
@@ -45,8 +45,11 @@ class CallOptions(TypedDict, total=False):
         constraints: What no attempt may violate.
         timeouts: Seconds for each phase of an attempt.
         deadline: When the call must be over, on the clock of `anyio.current_time()`.
-        resume: What to do when an answer breaks off: nothing (an error), `"continue"` or `"restart"`.
-        hedge: Ask a second deployment when the first is slow.
+        resume: What to do when an answer breaks off after it has begun: nothing (default: an error with what arrived),
+            `"continue"` with a deployment that can go on where it stopped, or `"restart"` for callers who watch
+            `.events()` and throw away what they have when they see `Resumed`.
+        hedge: Ask a second deployment when the first has not begun after the time in which 95 % do
+            (`planar.HedgePolicy`); whoever begins first is kept. Off by default. A call with tools is never hedged.
         strict: Refuse what a deployment would leave out, instead of telling it in a `Notice`.
         wire: The form to ask for: `"streamed"` or `"whole"`.
         on_low_budget: `"clamp"` (default) shortens the answer to what the tenant can pay, `"refuse"` raises.
@@ -99,7 +102,6 @@ def merged(defaults: CallOptions, given: CallOptions) -> CallOptions:
 
     Raises:
         InvalidRequestError: An option does not exist or has a value that it cannot have.
-        UnsupportedError: An option asks for what this release does not do.
     """
     if not given:
         return defaults
@@ -204,11 +206,12 @@ def _strategy(name: str, value: Any) -> None:
 
 def _timeouts(name: str, value: Any) -> None:
     if not isinstance(value, Timeouts):
-        raise _refuse(name, value, "planar.Timeouts(connect=, first_token=, stall=, total=)")
-    for phase in ("connect", "first_token", "stall", "total"):
-        seconds = getattr(value, phase)
-        if seconds is not None:
-            _number("a number of seconds above 0, or None", lambda number: number > 0)(f"timeouts.{phase}", seconds)
+        raise _refuse(name, value, "planar.Timeouts(connect=, first_token=, stall=, total=, min_rate=)")
+    for phase in ("connect", "first_token", "stall", "total", "min_rate"):
+        given = getattr(value, phase)
+        wanted = "tokens per second" if phase == "min_rate" else "seconds"
+        if given is not None:
+            _number(f"a number of {wanted} above 0, or None", lambda number: number > 0)(f"timeouts.{phase}", given)
 
 
 def _metadata(name: str, value: Any) -> None:
@@ -236,16 +239,6 @@ def _one_answer(place: str, fields: Mapping[str, Any]) -> None:
             )
 
 
-def _resume(name: str, value: Any) -> None:
-    _one_of("continue", "restart")(name, value)
-    raise UnsupportedError("this release cannot resume an answer that broke off: leave resume out", param=name)
-
-
-def _hedge(name: str, value: Any) -> None:
-    if value is not False:
-        raise UnsupportedError("this release cannot hedge: leave hedge out", param=name)
-
-
 _CHECKS: dict[str, Callable[[str, Any], None]] = {
     "model": _text,
     "tenant": _text,
@@ -264,8 +257,8 @@ _CHECKS: dict[str, Callable[[str, Any], None]] = {
     "constraints": _a(Constraints, "planar.Constraints(...)"),
     "timeouts": _timeouts,
     "deadline": _number("a time on the clock of anyio.current_time()", lambda _: True),
-    "resume": _resume,
-    "hedge": _hedge,
+    "resume": _one_of("continue", "restart"),
+    "hedge": _a(bool, "True or False"),
     "strict": _a(bool, "True or False"),
     "wire": _one_of("streamed", "whole"),
     "on_low_budget": _one_of("clamp", "refuse"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from planar.client._options import CallOptions
 from planar.client._output import output_schema
@@ -55,6 +55,8 @@ class Order:
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     idempotency_key: str | None = None
     repairs: int = 0
+    resume: Literal["continue", "restart"] | None = None
+    hedge: bool = False
 
 
 def order(prompt: Prompt, options: CallOptions, *, wire: Wire | None) -> Order:
@@ -86,6 +88,8 @@ def order(prompt: Prompt, options: CallOptions, *, wire: Wire | None) -> Order:
         metadata=dict(options.get("metadata") or {}),
         idempotency_key=options.get("idempotency_key"),
         repairs=options.get("repairs") or 0,
+        resume=options.get("resume"),
+        hedge=bool(options.get("hedge")),
     )
 
 

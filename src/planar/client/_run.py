@@ -1,54 +1,47 @@
-"""One call on its way: route, hold, ask, count, and fall back until the first delta. The only attempt loop."""
+"""One call on its way: route, hold, ask, count; retry, fall back, hedge, resume. The only attempt loop."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
+from operator import attrgetter
 
 import anyio
 
-from planar.client._booking import Booking, Flag, Terms, book
+from planar.client._answer import folded
+from planar.client._attempt import OpenAttempt
+from planar.client._booking import first_hold
 from planar.client._core import Core, plan
-from planar.client._deployments import Deployment
-from planar.client._ends import another_may_serve, counted, final_error, produced
+from planar.client._ends import added, final_error
 from planar.client._fold import Fold
-from planar.client._loops import Loop, current_loop, shielded
+from planar.client._itinerary import Itinerary, Stop
+from planar.client._loops import Loop, current_loop
 from planar.client._order import Order
-from planar.errors import (
-    ClosedError,
-    DeadlineExceededError,
-    PlanarError,
-    ProviderConnectionError,
-    ProviderProtocolError,
-)
+from planar.client._race import Race
+from planar.client._resume import can_continue, is_resumable, rest_of
+from planar.errors import ClosedError, DeadlineExceededError, NoRouteError, PlanarError, QuotaExceededError, TenantError
 from planar.events import (
     AttemptFailed,
     AttemptStarted,
     Event,
     Finish,
-    Notice,
+    Resumed,
     RouteSelected,
     UsageReported,
 )
-from planar.protocols import Call, RequestContext, RequestObserver
+from planar.protocols import RequestContext, RequestObserver
 from planar.telemetry import NOBODY
 from planar.types import (
     Attempt,
-    Candidate,
+    ChatRequest,
     Completion,
     FinishReason,
-    ResponseInfo,
     Route,
     Timings,
     Usage,
-    usd,
 )
-
-CLOSE_SECONDS = 5.0
-"""How long a provider, and then the store, may take to end an attempt that is left early."""
 
 
 class Run:
@@ -56,66 +49,77 @@ class Run:
 
     Every step is a method that does one thing and names the next in `_step`, so that no generator, task or
     cancel scope is left open between two batches.
+
+    Attributes:
+        attempt: The one whose words are, or will be, the answer.
+        attempts: Those that have ended, in the order of their ends.
+        fold: What the caller has been given.
     """
 
     __slots__ = (
-        "_asked",
-        "_attempt_started",
-        "_batches",
-        "_booking",
         "_completion",
         "_core",
         "_deadline",
+        "_doubled",
+        "_doubled_bound",
         "_ended_at",
         "_first",
-        "_first_seen",
+        "_itinerary",
         "_loop",
-        "_manager",
+        "_numbered",
         "_observer",
+        "_open_attempts",
         "_order",
-        "_remaining",
+        "_request",
+        "_resumed",
+        "_speaking",
         "_started",
         "_step",
+        "_stop",
         "_telemetry",
+        "_untold",
+        "_usages",
+        "attempt",
         "attempts",
         "busy",
         "cost",
-        "deployment",
         "ended",
         "error",
         "fold",
         "request_id",
-        "response",
         "route",
-        "usage",
     )
 
     def __init__(self, core: Core, order: Order) -> None:
         self._core = core
         self._order = order
+        self._request: ChatRequest = order.request
         self._step: Callable[[], Awaitable[Sequence[Event]]] = self._begin
         self._loop: Loop | None = None
         self.busy = False
         self._telemetry: AbstractContextManager[RequestObserver] | None = None
         self._observer: RequestObserver | None = None
-        self._remaining: list[tuple[Deployment, Candidate]] = []
-        self._asked: tuple[Deployment, Candidate] | None = None
-        self._booking: Booking | None = None
-        self._manager: AbstractAsyncContextManager[AsyncIterator[Sequence[Event]]] | None = None
-        self._batches: AsyncIterator[Sequence[Event]] | None = None
+        self._itinerary: Itinerary | None = None
+        self._stop: Stop | None = None
+        self._resumed: Resumed | None = None
+        self._open_attempts: list[OpenAttempt] = []
         self._deadline: float | None = None
-        self._started = self._attempt_started = self._first = 0.0
+        self._started = 0.0
+        self._first: float | None = None
         self._ended_at: float | None = None
-        self._first_seen = False
+        self._speaking: OpenAttempt | None = None
+        self._untold: list[Event] = []
+        self._doubled: OpenAttempt | None = None
+        self._doubled_bound = 0
         self._completion: Completion | None = None
+        self._usages: list[Usage] = []
         self.request_id = core.new_id()
         self.route: Route | None = None
-        self.deployment: Deployment | None = None
-        self.response = ResponseInfo()
+        self.attempt: OpenAttempt | None = None
         self.attempts: list[Attempt] = []
+        self._numbered = 0
         self.fold = Fold()
-        self.cost: int | None = None
-        self.usage: Usage | None = None
+        self.cost: int | None = 0
         self.error: BaseException | None = None
         self.ended = False
 
@@ -162,7 +166,7 @@ class Run:
             self.ended = True
             return
         try:
-            await self._end_attempt(None)
+            await self._end_attempts(None)
         except BaseException as error:
             self._finish(error)
             raise
@@ -185,168 +189,221 @@ class Run:
     # -- the steps -----------------------------------------------------------------------------
 
     async def _begin(self) -> Sequence[Event]:
-        if self._core.closed:
+        core, order, loop = self._core, self._order, self._loop
+        assert loop is not None
+        if core.closed:
             raise ClosedError("the client was closed: make a new one")
         context = RequestContext(
             request_id=self.request_id,
-            tenant=self._order.tenant,
+            tenant=order.tenant,
             operation="chat",
-            model=self._order.model,
-            streamed=self._order.wire != "whole",
-            metadata=self._order.metadata,
+            model=order.model,
+            streamed=order.wire != "whole",
+            metadata=order.metadata,
         )
-        self._telemetry = self._core.telemetry.request(context)
+        self._telemetry = core.telemetry.request(context)
         observer = self._telemetry.__enter__()
         self._observer = None if observer is NOBODY else observer
-        self.route, deployments = plan(self._core, self._order)
-        self._remaining = [(deployments[chosen.deployment], chosen) for chosen in self.route.order]
+        now = core.steady(loop)
+        self.route, deployments = plan(core, order, now=now)
         if self._observer is not None:
             self._observer.routed(self.route)
+        self._itinerary = Itinerary(core, self.route, deployments, order.constraints)
+        self._stop = self._itinerary.first(now)
+        if self._stop is None:
+            raise NoRouteError(f"no deployment may serve this call:\n{self.route.explain()}", route=self.route)
         self._step = self._hold
         return (RouteSelected(self.route),)
 
     async def _hold(self) -> Sequence[Event]:
-        self._asked = self._remaining.pop(0)
-        self.deployment, chosen = self._asked
-        deployment = self.deployment
-        self.response = ResponseInfo()
-        self.fold.usage = None
-        self._attempt_started = self._now()
-        self._booking = await book(
-            self._core.quotas, self._terms(deployment, chosen), lease_id=self._core.new_id(), now=self._attempt_started
-        )
-        number = len(self.attempts) + 1
+        stop, resumed = self._stop, self._resumed
+        assert stop is not None
+        if stop.pause > 0:
+            await anyio.sleep(stop.pause)
+        # An answer that begins again has words of its own: what the caller has is kept until they come.
+        fold = self.fold if resumed is None or resumed.mode == "continue" else Fold()
+        self.attempt = attempt = await self._held(stop, fold)
+        events: list[Event] = [AttemptStarted(attempt.number, attempt.deployment.name)]
+        if resumed is not None:
+            events.append(Resumed(attempt.number, attempt.deployment.name, resumed.mode))
+        self._resumed = None
+        delay = self._patience(attempt)
+        self._step = self._open if delay is None else partial(self._race, attempt, delay)
+        return [*events, *attempt.notices] if attempt.notices else events
+
+    async def _held(self, stop: Stop, fold: Fold) -> OpenAttempt:
+        """An attempt whose hold stands; where money does not reach for a deployment, the next is tried.
+
+        Raises:
+            QuotaExceededError, UnknownPriceError: Nobody can be asked on this tenant's account.
+        """
+        loop, itinerary = self._loop, self._itinerary
+        assert loop is not None
+        assert itinerary is not None
+        while True:
+            attempt = OpenAttempt(self._core, self._order, self._request, loop, stop=stop, fold=fold)
+            try:
+                await attempt.hold(self._numbered + 1)
+            except QuotaExceededError as error:
+                cheaper = itinerary.instead(error, self._core.steady(loop))
+                if cheaper is None:
+                    raise
+                stop = cheaper
+            else:
+                break
+        self._numbered += 1
+        self._open_attempts.append(attempt)
         if self._observer is not None:
-            self._observer.attempt_started(number, deployment.name)
-        self._step = self._open
-        return (AttemptStarted(number, deployment.name), *self._terms_notices(deployment, self._booking))
-
-    def _terms(self, deployment: Deployment, chosen: Candidate) -> Terms:
-        request, counter = self._order.request, deployment.counter
-        return Terms(
-            tenant=self._order.tenant,
-            candidate=chosen,
-            wanted=request.max_tokens,
-            at_once=self._order.on_low_budget == "refuse",
-            metadata=self._order.metadata,
-            count=None if counter is None else partial(counter.count_tokens, request, model=deployment.model),
-        )
-
-    def _terms_notices(self, deployment: Deployment, booking: Booking) -> list[Notice]:
-        notices: list[Notice] = []
-        if deployment.info.price is None:
-            text = f"the price of {deployment.name} is unknown, so cost_usd is None: give Catalog(prices={{...}}) one"
-            notices.append(Notice("price_unknown", text, {"deployment": deployment.name}))
-        wanted = self._order.request.max_tokens
-        if wanted is not None and booking.max_tokens is not None and booking.max_tokens < wanted:
-            text = f"max_tokens was shortened from {wanted} to {booking.max_tokens}"
-            notices.append(Notice("max_tokens_clamped", text, {"asked": wanted, "sent": booking.max_tokens}))
-        for notice in notices:
-            self.fold.add(notice)
-        return notices
+            self._observer.attempt_started(attempt.number, attempt.deployment.name)
+        return attempt
 
     async def _open(self) -> Sequence[Event]:
-        booking, deployment, loop = self._booking, self.deployment, self._loop
-        assert booking is not None
-        assert deployment is not None
-        assert loop is not None
-        # A whole answer cannot be cut in the middle, so a tenant with a budget gets the streamed form.
-        streamed = self._order.wire != "whole" or booking.bounded
-        request = self._order.request
-        if request.max_tokens != booking.max_tokens or request.streamed != streamed:
-            request = replace(request, max_tokens=booking.max_tokens, streamed=streamed)
-        call = Call(
-            clock=self._core.clock or loop,
-            timeouts=self._order.timeouts,
-            response=self.response,
-            deadline=self._deadline,
-            idempotency_key=self._order.idempotency_key,
-            attempt=len(self.attempts) + 1,
-            tenant=self._order.tenant,
-            strict=self._order.strict,
-        )
-        await booking.dispatched()
-        manager = deployment.provider.stream(request, model=deployment.model, call=call)
-        self._batches = await manager.__aenter__()
-        self._manager = manager
+        attempt = self.attempt
+        assert attempt is not None
+        await attempt.open(self._deadline)
         self._step = self._read
         return await self._read()
 
     async def _read(self) -> Sequence[Event]:
-        fold, booking, batches = self.fold, self._booking, self._batches
-        assert booking is not None
-        assert batches is not None
-        now = self._now()
-        if booking.bounded or now >= booking.renew_at:
-            await booking.keep_up(produced(fold), now=now)
-        try:
-            batch = await batches.__anext__()
-        except StopAsyncIteration:
-            name = "" if self.deployment is None else self.deployment.name
-            raise ProviderProtocolError(f"{name} ended its stream without a Finish event") from None
-        if not batch:
-            return batch
-        usage = fold.usage
-        fold.take(batch)
-        if not self._first_seen and fold.deltas:
-            self._saw_first()
-        if fold.finish is None and fold.usage is usage:
-            return batch
+        attempt = self.attempt
+        assert attempt is not None
+        batch = await attempt.read()
+        if attempt.spoke and self._speaking is not attempt:
+            self._speak(attempt)
+        fold = attempt.fold
+        return batch if fold.usage is None and fold.finish is None else await self._last(attempt, batch)
+
+    async def _last(self, attempt: OpenAttempt, batch: Sequence[Event]) -> Sequence[Event]:
+        """A batch with, or after, the counts."""
         # What ends the answer is told once, after it was booked; the words are not kept waiting for that.
         words = [event for event in batch if not isinstance(event, UsageReported | Finish)]
-        if fold.finish is None:
+        if attempt.fold.finish is None:
             return words
+        self.fold = attempt.fold
         self._step = self._settle
         return words or await self._settle()
 
-    def _saw_first(self) -> None:
-        self._first_seen = True
-        self._first = self._now()
-        if self._observer is not None:
-            self._observer.first_token(self._first - self._started)
+    def _speak(self, attempt: OpenAttempt) -> None:
+        """The commit point: from here on the caller has words of this attempt."""
+        self._speaking = attempt
+        if attempt.fold is not self.fold:
+            self.fold = attempt.fold
+            self._usages.clear()
+        if self._first is None:
+            self._first = attempt.first
+            if self._observer is not None:
+                self._observer.first_token(self._first - self._started)
 
     async def _settle(self) -> Sequence[Event]:
+        attempt = self.attempt
+        assert attempt is not None
+        await attempt.leave(None)
+        await attempt.settle(None, cut=False)
+        self._note(attempt)
         finish = self.fold.finish
+        usage = self.usage
         assert finish is not None
-        await self._leave_provider(None)
-        await self._book(error=None, cut=False)
         self._finish(None)
-        assert self.usage is not None
-        return (UsageReported(self.usage), finish)
+        return (finish,) if usage is None else (UsageReported(usage), finish)
+
+    # -- two at once ---------------------------------------------------------------------------
+
+    def _patience(self, attempt: OpenAttempt) -> float | None:
+        """How long the first deployment may be silent before a second is asked; `None`: nobody else will be."""
+        request, core, itinerary = self._request, self._core, self._itinerary
+        if not self._order.hedge or attempt.number > 1 or request.tools or request.extra_body:
+            return None  # what acts, or may act at the vendor's, must not act twice
+        core.hedges.called()
+        assert itinerary is not None
+        if not itinerary.has_more:
+            return None
+        return core.health.hedge_delay(attempt.deployment.name, core.hedging, core.steady(attempt.loop))
+
+    async def _race(self, first: OpenAttempt, delay: float) -> Sequence[Event]:
+        race = Race(first, self._second, delay=delay, deadline=self._deadline)
+        await race.run()
+        events: list[Event] = [AttemptStarted(other.number, other.deployment.name) for other in race.runners[1:]]
+        for failed, error in race.failures:
+            await self._end(failed, error)
+            if race.winner is not None:
+                events.append(AttemptFailed(failed.number, failed.deployment.name, error))
+        if race.winner is None:
+            self._untold = events
+            raise race.failures[-1][1]
+        self.attempt = race.winner
+        for loser in [one for one in self._open_attempts if one is not race.winner]:
+            loser.overtaken = True
+            self._doubled = loser  # what hedging costs is what the loser costs
+            await self._end(loser, None)
+        self._step = self._read
+        if race.winner.spoke:
+            self._speak(race.winner)
+        return [*events, *await self._last(race.winner, race.batch)]
+
+    async def _second(self) -> OpenAttempt | None:
+        """The other deployment of a race, held, if there is one that the budgets of hedging allow."""
+        core, itinerary, loop = self._core, self._itinerary, self._loop
+        assert itinerary is not None
+        assert loop is not None
+        stop = itinerary.beside(core.steady(loop))
+        bound = None if stop is None else first_hold(stop.candidate)
+        if stop is None or bound is None or not core.hedges.take(cost_bound=bound):
+            return None
+        try:
+            self._doubled = other = await self._held(stop, Fold())
+        except TenantError:
+            core.hedges.settle(cost_bound=bound, cost=0)
+            return None  # no money for two: the first goes on alone
+        self._doubled_bound = bound
+        return other
 
     # -- ends ----------------------------------------------------------------------------------
 
     async def _failed(self, error: BaseException) -> Sequence[Event]:
-        """An attempt is over. Go on to the next deployment, or end the call with what the caller should see."""
-        open_attempt = self._booking is not None
+        """An attempt is over. Go on with another, or end the call with what the caller should see."""
         if self.ended:
             raise error
         if not isinstance(error, PlanarError):
             await self._give_up(error)
             raise error
-        committed = self.fold.deltas > 0
-        if open_attempt:
-            await self._shielded_end(error)
-        if open_attempt and not committed and self._goes_on(error):
-            self._step = self._hold
-            failed = self.attempts[-1]
-            return (AttemptFailed(failed.number, failed.deployment, error),)
-        partial = self.completion("error") if committed else None
+        await self._shielded_end(error)
+        last = self.attempts[-1] if self.attempts else None
+        if last is not None and last.error is error:
+            self._stop = self._next_stop(error)
+            if self._stop is not None:
+                self._step = self._hold
+                untold, self._untold = self._untold, []
+                return (*untold, AttemptFailed(last.number, last.deployment, error))
+        partial = None if self._speaking is None else self.completion("error")
         final = final_error(error, self.attempts, partial=partial)
         self._finish(final)
-        if final is error:
-            raise error
-        raise final from error
+        if final is not error:
+            raise final from error
+        if last is not None and last.error is not None and last.error is not error:
+            raise error from last.error  # refused on the way to another deployment
+        raise error
 
-    def _goes_on(self, error: PlanarError) -> bool:
-        """Whether another attempt follows: once more where a connection broke, else at the next deployment."""
-        asked = self._asked
-        if asked is not None and isinstance(error, ProviderConnectionError) and error.broke:
-            # Most often a kept connection that the server had closed: nothing is wrong with either side.
-            tries = sum(attempt.deployment == asked[0].name for attempt in self.attempts)
-            if tries == 1:
-                self._remaining.insert(0, asked)
-        return bool(self._remaining) and another_may_serve(error)
+    def _next_stop(self, error: PlanarError) -> Stop | None:
+        """Whom to ask now, and on which terms; `None` if that was the end."""
+        itinerary, loop, mode = self._itinerary, self._loop, self._order.resume
+        assert itinerary is not None
+        assert loop is not None
+        now = self._core.steady(loop)
+        left = None if self._deadline is None else self._deadline - self._now()
+        if self._speaking is None:
+            return itinerary.after(error, now, left=left)
+        if mode is None or not is_resumable(error):
+            return None
+        request = self._order.request
+        if mode == "continue":
+            rest = rest_of(request, self.fold)
+            stop = None if rest is None else itinerary.after(error, now, left=left, able=can_continue)
+            self._request = rest or request
+        else:
+            stop = itinerary.after(error, now, left=left)
+        if stop is not None:
+            self._resumed = Resumed(0, stop.deployment.name, mode)
+        return stop
 
     async def _give_up(self, error: BaseException) -> None:
         """The caller was cancelled, or a bug surfaced: end the attempt and let the error go its way."""
@@ -355,58 +412,41 @@ class Run:
 
     async def _shielded_end(self, error: BaseException | None) -> None:
         try:
-            await self._end_attempt(error)
+            await self._end_attempts(error)
         except BaseException:
             # Cancelled a second time, in the middle of this: the loop ends it without us.
-            if self._booking is not None and self._loop is not None:
+            if self._open_attempts and self._loop is not None:
                 self._loop.spawn(self.close)
             raise
 
-    async def _end_attempt(self, error: BaseException | None) -> None:
-        await shielded(lambda: self._leave_provider(error), seconds=CLOSE_SECONDS)
-        failure = error if isinstance(error, PlanarError) else None
-        await shielded(lambda: self._book(error=failure, cut=True), seconds=CLOSE_SECONDS)
+    async def _end_attempts(self, error: BaseException | None) -> None:
+        for attempt in tuple(self._open_attempts):
+            await self._end(attempt, error)
 
-    async def _leave_provider(self, error: BaseException | None) -> None:
-        manager, self._manager = self._manager, None
-        self._batches = None
-        if manager is not None:
-            await manager.__aexit__(None if error is None else type(error), error, None)
+    async def _end(self, attempt: OpenAttempt, error: BaseException | None) -> None:
+        await attempt.end(error)
+        self._note(attempt)
 
-    async def _book(self, *, error: PlanarError | None, cut: bool) -> None:
-        """Settle the attempt's lease and keep its record. Idempotent: a second call finds no booking."""
-        booking, deployment = self._booking, self.deployment
-        if booking is None or deployment is None:
+    def _note(self, attempt: OpenAttempt) -> None:
+        """Keep the record of an attempt that has ended. A second time finds it noted."""
+        if attempt not in self._open_attempts:
             return
-        flags: set[Flag] = set()
-        known = self.fold.usage or self.response.usage
-        usage = counted(known, self.fold, self._order.request, failed=error is not None)
-        if usage is not None:
-            flags |= {"estimated"} if usage.estimated else set()
-            flags |= {"suspect"} if usage.suspect else set()
-        if cut:
-            flags.add("cut" if error is None else "failed")
-        cost = await booking.settle(usage, frozenset(flags))
-        if self._booking is not booking:
-            return  # somebody else closed it while we waited for the store
-        self._booking = None
-        if not booking.was_dispatched:
-            return
-        self.usage, self.cost = usage, cost
-        number = len(self.attempts) + 1
-        self.attempts.append(
-            Attempt(
-                number=number,
-                deployment=deployment.name,
-                lease_id=booking.lease_id,
-                error=error,
-                usage=usage,
-                cost_usd=None if cost is None else usd(cost),
-                seconds=self._now() - self._attempt_started,
-            )
-        )
+        self._open_attempts.remove(attempt)
+        record = attempt.record
+        if record is None:
+            return  # nobody was asked
+        self.attempts.append(record)
+        self.cost = None if self.cost is None or attempt.cost is None else self.cost + attempt.cost
+        if attempt is self._doubled:
+            self._core.hedges.settle(cost_bound=self._doubled_bound, cost=attempt.cost)
+        else:
+            self._core.hedges.spent(attempt.cost or 0)
+        if attempt is self.attempt and attempt.usage is not None and (record.error is None or attempt.spoke):
+            self._usages.append(attempt.usage)
+        if self._itinerary is not None:
+            self._itinerary.ended(attempt.stop, record.error, attempt.cost, now=self._core.steady(attempt.loop))
         if self._observer is not None:
-            self._observer.attempt_ended(number, error)
+            self._observer.attempt_ended(record.number, record.error)
 
     def _finish(self, error: BaseException | None) -> None:
         if self.ended:
@@ -414,9 +454,10 @@ class Run:
         self.ended = True
         self.error = error
         self._ended_at = self._now()
+        self.attempts.sort(key=_number)
         self._core.runs.discard(self)
         if self._observer is not None:
-            self._observer.finished(self.answer() if self.deployment is not None else None, error)
+            self._observer.finished(self.answer() if self.attempt is not None else None, error)
         telemetry, self._telemetry = self._telemetry, None
         if telemetry is not None:
             telemetry.__exit__(None if error is None else type(error), error, None)
@@ -432,43 +473,33 @@ class Run:
     def completion(self, reason: FinishReason | None = None) -> Completion:
         """What has been said so far, folded. `output` is the stream's to fill in."""
         assert self.route is not None
-        fold, response, deployment = self.fold, self.response, self.deployment
-        assert deployment is not None
+        assert self.attempt is not None
         usage = self.usage
-        return Completion(
-            text=fold.text,
-            finish_reason=reason or fold.reason,
-            raw_finish_reason=None if fold.finish is None else fold.finish.raw_reason,
-            usage=usage,
-            cost_usd=None if self.cost is None else usd(self.cost),
-            provider=deployment.provider.name,
-            model=response.model or deployment.model,
+        return folded(
+            self.fold,
+            reason or self.fold.reason,
             route=self.route,
+            attempt=self.attempt,
             attempts=tuple(self.attempts),
-            timings=self._timings(usage),
-            message=fold.message(),
-            tool_calls=fold.tool_calls,
-            reasoning=fold.reasoning,
-            refusal=fold.refusal,
-            citations=tuple(fold.citations),
-            logprobs=tuple(fold.logprobs),
-            notices=tuple(fold.notices),
-            request_id=response.request_id,
-            response_id=response.response_id,
-            service_tier=response.service_tier,
-            rate_limits=response.rate_limits,
-            raw=response.raw,
+            usage=usage,
+            cost=self.cost,
+            timings=self._timings(self.attempt, usage),
         )
 
-    def _timings(self, usage: Usage | None) -> Timings:
+    @property
+    def usage(self) -> Usage | None:
+        """What the attempts whose words are in the answer used; `None` where nothing was."""
+        return added(self._usages)
+
+    def _timings(self, attempt: OpenAttempt, usage: Usage | None) -> Timings:
         end = self._now() if self._ended_at is None else self._ended_at
+        first, produced = self._first, None if usage is None else usage.output_tokens
         speed = None
-        produced = None if usage is None else usage.output_tokens
-        if self._first_seen and produced is not None and produced > 1 and end > self._first:
-            speed = (produced - 1) / (end - self._first)
+        if first is not None and produced is not None and produced > 1 and end > first:
+            speed = (produced - 1) / (end - first)
         return Timings(
-            queued=max(0.0, self._attempt_started - self._started),
-            ttft=self._first - self._started if self._first_seen else None,
+            queued=max(0.0, attempt.started - self._started),
+            ttft=None if first is None else first - self._started,
             total=end - self._started,
             tokens_per_second=speed,
         )
@@ -477,3 +508,6 @@ class Run:
         if self._core.clock is not None:
             return self._core.clock.monotonic()
         return 0.0 if self._loop is None else self._loop.monotonic()
+
+
+_number = attrgetter("number")

@@ -99,7 +99,7 @@ class Stream:
         self._position = len(self._batch)
         if self._run.error is not None:
             raise self._run.error
-        if self._run.deployment is None:
+        if self._run.attempt is None:
             raise ClosedError("this stream was closed before anybody was asked, so there is nothing to fold")
         completion = self._run.answer()
         shape = self._order.request.output

@@ -123,6 +123,10 @@ class OpenAICompatible:
             streamed=request.streamed,
         )
 
+    def continues(self, model: str) -> bool:
+        """Whether the server is known to go on with an answer that broke off elsewhere."""
+        return self._dialect.continuation is not None
+
     def _identified(self, wire: WireRequest, call: Call) -> WireRequest:
         if call.idempotency_key is None or not self._dialect.request_id_header:
             return wire

@@ -144,6 +144,8 @@ class QuotaEngine:
     def settle(self, lease: Lease, *, charge: Charge, now: int) -> Receipt:
         """Replace the hold with what was used and write the row. The first answer stands, whatever comes after.
 
+        But one that was estimated gives way, once, to one that was not: the difference is a correction row.
+
         Where the price is unknown the row says so, and budgets count what was held: never zero by ignorance.
 
         Raises:
@@ -317,7 +319,7 @@ class QuotaEngine:
             fate = fate_of(self._leases.get(lease.id))
             raise InvalidRequestError(f"lease {lease.id} cannot be settled: {fate}", param="lease")
         _check_tenant(record.path.tenant, lease)
-        if record.answer is not None:
+        if record.answer is not None and not _corrects(charge, record.answer):
             return Receipt(entry=record.answer, replayed=True)
         amount, presumed, counted = charge.amount, record.charge, record.costs
         # What was refunded stays refunded: a correction takes back no more than still counts.
@@ -383,6 +385,11 @@ def _same(record: Record, tenant: str, hold: Amount, deployment: str) -> Lease:
     if (record.path.tenant, record.reserved, record.deployment) != (tenant, hold, deployment):
         raise InvalidRequestError(f"lease {record.id} is in use for another request", param="lease_id")
     return record.lease()
+
+
+def _corrects(charge: Charge, answer: LedgerEntry) -> bool:
+    """What was estimated when a call was settled may be replaced by the truth, once."""
+    return answer.kind == "settled" and "estimated" in answer.flags and "estimated" not in charge.flags
 
 
 def _check_tenant(tenant: TenantPath, lease: Lease) -> None:

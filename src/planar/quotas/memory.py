@@ -99,8 +99,9 @@ class MemoryQuotaStore:
     async def settle(self, lease: Lease, *, charge: Charge) -> Receipt:
         """Replace the hold with what was used, and write the ledger row in the same step.
 
-        After an expiry that charged, the difference becomes a `correction` row. Settling twice changes nothing, and is
-        answered with the first row. A charge above the hold is booked all the same: it was spent.
+        After an expiry that charged, the difference becomes a `correction` row, and so it does after a settle that was
+        flagged `estimated`, once, if this one is not. Settling twice changes nothing otherwise, and is answered with
+        the first row. A charge above the hold is booked all the same: it was spent.
 
         Raises:
             InvalidRequestError: The lease was released, or is not known here.

@@ -6,14 +6,17 @@ from collections.abc import Sequence
 
 from planar.errors import InvalidRequestError
 from planar.routing._filters import refusal_of
-from planar.types import Candidate, Route, RouteRequest, Verdict
+from planar.types import Candidate, Health, Route, RouteRequest, Verdict
+
+AUTH_SECONDS = 30.0
+"""For so long a deployment whose key was refused is asked after the others; then it is tried again."""
 
 
 class OrderedRouter:
     """Tries the deployments of an alias in the order in which the operator listed them.
 
-    It knows no strategy but `"pinned"`, which keeps only the first that passes the filters, so that nothing
-    falls back.
+    Those that are left alone for now, after failures or because they asked for it, come last. It knows no strategy but
+    `"pinned"`, which keeps only the first that passes the filters, so that nothing falls back.
     """
 
     def plan(self, request: RouteRequest, candidates: Sequence[Candidate]) -> Route:
@@ -28,17 +31,33 @@ class OrderedRouter:
                 " leave strategy out, or write 'pinned' to try the first deployment only",
                 param="strategy",
             )
-        verdicts: list[Verdict] = []
-        position = 0
-        for candidate in candidates:
-            refusal = refusal_of(candidate, request)
-            if refusal is not None:
-                verdicts.append(Verdict(candidate=candidate, position=None, dropped_by=refusal[0], detail=refusal[1]))
-            elif request.strategy == "pinned" and position > 0:
-                verdicts.append(
-                    Verdict(candidate=candidate, position=None, dropped_by="strategy", detail="pinned to the first")
-                )
-            else:
-                verdicts.append(Verdict(candidate=candidate, position=position, detail="in the alias's order"))
-                position += 1
+        refusals = [refusal_of(candidate, request) for candidate in candidates]
+        passed = [index for index, refusal in enumerate(refusals) if refusal is None]
+        if request.strategy == "pinned":
+            order = passed[:1]
+        else:
+            order = sorted(passed, key=lambda index: _last_resort(candidates[index].health))
+        places = {index: position for position, index in enumerate(order)}
+        verdicts = [
+            _verdict(candidate, refusals[index], places.get(index)) for index, candidate in enumerate(candidates)
+        ]
         return Route(request=request, router="OrderedRouter", verdicts=tuple(verdicts))
+
+
+def _last_resort(health: Health) -> tuple[bool, float]:
+    """Sorts those that may be asked, in the operator's order, before those that are left alone, soonest first."""
+    if health.retry_at is not None:
+        return True, health.retry_at
+    refused = health.auth_failed and health.age is not None and health.age < AUTH_SECONDS
+    return refused, 0.0
+
+
+def _verdict(candidate: Candidate, refusal: tuple[str, str] | None, place: int | None) -> Verdict:
+    if refusal is not None:
+        return Verdict(candidate=candidate, position=None, dropped_by=refusal[0], detail=refusal[1])
+    if place is None:
+        return Verdict(candidate=candidate, position=None, dropped_by="strategy", detail="pinned to the first")
+    health = candidate.health
+    if not _last_resort(health)[0]:
+        return Verdict(candidate=candidate, position=place, detail="in the alias's order")
+    return Verdict(candidate=candidate, position=place, detail=f"left alone for now: {health.message or health.state}")

@@ -191,6 +191,25 @@ class QuotaStoreContract:
         assert (report.requests, report.input_tokens, report.nano_usd) == (1, 90, 600)
         await _reserve(store, "two")
 
+    async def test_what_was_estimated_is_corrected_once_by_the_truth(self, store: QuotaStore) -> None:
+        """As when a provider tells what an answer had cost after its caller had left."""
+        await store.set_limits("acme", Limit.usd("0.0000016", per="total"))
+        lease = await _reserve(store, "one")
+        await store.dispatched(lease)
+        await store.settle(lease, charge=Charge(amount=HOLD, flags=frozenset({"estimated", "cut"})))
+
+        guessed_again = await store.settle(lease, charge=Charge(amount=USED, flags=frozenset({"estimated"})))
+        truth = await store.settle(lease, charge=Charge(amount=USED, flags=frozenset({"cut"})))
+        once_more = await store.settle(lease, charge=Charge(amount=HOLD))
+
+        assert guessed_again.replayed
+        assert (truth.entry.kind, truth.entry.nano_usd, truth.replayed) == ("correction", -400, False)
+        assert (once_more.entry, once_more.replayed) == (truth.entry, True)
+        assert [row.kind for row in await _rows(store)] == ["settled", "correction"]
+        report = await store.usage("acme")
+        assert (report.requests, report.input_tokens, report.nano_usd) == (1, 90, 600)
+        await _reserve(store, "two")
+
     async def test_a_late_settle_of_what_was_released_is_booked(self, store: QuotaStore, clock: FakeClock) -> None:
         """The provider was asked after all, so every budget hears of it."""
         await store.set_limits("acme", Limit.usd("0.0000015", per="total"))

@@ -52,6 +52,7 @@ class ScriptedProvider:
     Args:
         scripts: The steps of each answer; a text stands for a plain one that comes word by word.
         usage_when_left: What it says was used when an answer is left early; `None`: it cannot tell.
+        continues: It goes on with answers that broke off elsewhere: its next script is the rest.
         models: What it serves; any model unless given.
         price: Of all its models; `None` for unknown.
 
@@ -73,6 +74,7 @@ class ScriptedProvider:
         price: Price | None = Price.FREE,
         context_window: int | None = None,
         usage_when_left: Usage | None = None,
+        continues: bool = False,
     ) -> None:
         self._scripts = [_steps(script) for script in scripts] or [reply("ok")]
         self._name = name
@@ -80,6 +82,7 @@ class ScriptedProvider:
         self._price = price
         self._context_window = context_window
         self.usage_when_left = usage_when_left
+        self._continues = continues
         self.received: list[Received] = []
         self.open_streams = 0
         self.closed = False
@@ -98,6 +101,10 @@ class ScriptedProvider:
     def default_models(self) -> Sequence[str]:
         """The models it was given, or one called `default`."""
         return self._models or ("default",)
+
+    def continues(self, model: str) -> bool:
+        """As it was told."""
+        return self._continues
 
     def stream(
         self, request: ChatRequest, *, model: str, call: Call

@@ -33,7 +33,7 @@ from planar.types._messages import (
     text_of,
 )
 from planar.types._models import Candidate, Health, ModelInfo, Price, Route, RouteRequest, Verdict
-from planar.types._policies import BreakerPolicy, HedgePolicy, RetryPolicy
+from planar.types._policies import AbortPolicy, BreakerPolicy, HedgePolicy, RetryPolicy
 from planar.types._requests import ChatRequest, Constraints, EmbedRequest, Timeouts
 from planar.types._tenants import Amount, Charge, Headroom, Lease, LedgerEntry, Limit, Receipt, TenantPath, UsageReport
 from planar.types._words import (
@@ -60,6 +60,7 @@ __all__ = [
     "EFFORTS",
     "JSON",
     "NANO",
+    "AbortPolicy",
     "Amount",
     "Attempt",
     "Audio",

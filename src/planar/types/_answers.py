@@ -129,7 +129,8 @@ class Completion:
     Attributes:
         output: The answer parsed by `output=`, or `None` where no shape was asked for.
         finish_reason: Ours; `raw_finish_reason` is the provider's word.
-        cost_usd: `None` where the price is unknown, never a silent zero.
+        usage: Of the attempts whose words are in the answer.
+        cost_usd: Of all attempts together; `None` where a price is unknown, never a silent zero.
         message: The answer as a turn that can be sent back, signatures included.
     """
 

@@ -18,6 +18,7 @@ class RetryPolicy:
         attempts: Most attempts of one call: retries, fallbacks, hedges and resumption together. 1 tries once.
         base: Seconds that the first wait may last at most; each further one may last twice as long.
         cap: Seconds that no wait exceeds, but for a `Retry-After` and its jitter.
+        max_wait: Seconds that a `Retry-After` may ask for at most; where it asks for more the call ends with its error.
         budget_ratio: Retries of a deployment per call to it, in the long run.
         budget_cap: Retries that a deployment may have saved up. It begins with all of them.
         budget_floor: Retries per second that it may save up without any calls, so that a quiet client can retry.
@@ -29,6 +30,7 @@ class RetryPolicy:
     attempts: int = 4
     base: float = 0.5
     cap: float = 8.0
+    max_wait: float = 60.0
     budget_ratio: float = 0.1
     budget_cap: float = 10.0
     budget_floor: float = 0.1
@@ -37,9 +39,36 @@ class RetryPolicy:
         _whole("attempts", self.attempts, least=1)
         _number("base", self.base, least=0.0)
         _number("cap", self.cap, least=self.base, why="as base")
+        _number("max_wait", self.max_wait, least=0.0)
         _number("budget_ratio", self.budget_ratio, least=0.0, most=1.0)
         _number("budget_cap", self.budget_cap, least=1.0)
         _number("budget_floor", self.budget_floor, least=0.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AbortPolicy:
+    """What follows at one provider when a caller leaves an answer early.
+
+    By default the connection is closed at once, and what the vendor has not counted by then is estimated.
+
+    Attributes:
+        drain_seconds: Above 0: the answer is read on for at most so long after the caller has left, because this vendor
+            bills what it has begun anyway and tells the count at the end. What was estimated is corrected then.
+        drain_tokens: Of the answer, and for no more than so many.
+        bills_all: The vendor bills the whole answer whatever is closed: where it does not tell the count, all that was
+            held for the answer is booked.
+
+    Raises:
+        ConfigurationError: A value is out of its range.
+    """
+
+    drain_seconds: float = 0.0
+    drain_tokens: int = 4096
+    bills_all: bool = False
+
+    def __post_init__(self) -> None:
+        _number("drain_seconds", self.drain_seconds, least=0.0)
+        _whole("drain_tokens", self.drain_tokens, least=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

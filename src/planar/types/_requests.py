@@ -22,6 +22,8 @@ class ChatRequest:
         reasoning: An effort, or a budget in tokens.
         logprobs: How many alternatives to report per token (0: only the chosen one); `None`: no logprobs.
         streamed: Which of the two forms of the answer to ask for.
+        continues: The last message is the beginning of the answer, and what is asked for is the rest of it. Only a
+            provider that says so (`planar.protocols.ContinuesAnswers`) is asked this.
         extra_body: Fields that Planar does not know, by provider name, sent untouched.
     """
 
@@ -40,6 +42,7 @@ class ChatRequest:
     cache: str | None = None
     extra_body: Mapping[str, JSON] = field(default_factory=dict[str, Any])
     streamed: bool = True
+    continues: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,13 +62,16 @@ class Timeouts:
         connect: Until the connection stands.
         first_token: From sending the request to the first delta.
         stall: Between two events that carry content; keep-alives do not count.
-        total: The whole call, retries and fallbacks included.
+        total: The whole call, retries, pauses and fallbacks included.
+        min_rate: Tokens per second that an answer must keep up once it has begun, taken over 5 seconds of waiting (or
+            over the time of two tokens, if that is longer); `None` means as slow as it likes.
     """
 
     connect: float | None = 10.0
     first_token: float | None = 300.0
     stall: float | None = 120.0
     total: float | None = None
+    min_rate: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

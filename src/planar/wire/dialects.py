@@ -30,6 +30,19 @@ def _same(*efforts: Effort) -> Mapping[Effort, str]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Continuation:
+    """How a server is asked to go on with an assistant's turn that stands last: what is added.
+
+    Attributes:
+        body: Fields of the request.
+        message: Fields of the last message.
+    """
+
+    body: Mapping[str, bool] = field(default_factory=dict[str, bool])
+    message: Mapping[str, bool] = field(default_factory=dict[str, bool])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
     """One vendor's variant of the chat wire.
 
@@ -53,6 +66,7 @@ class Dialect:
         cache_hints: Parts may carry `cache_control`.
         request_id_header: It takes our `x-client-request-id`.
         signatures: Tool calls carry `extra_content.google.thought_signature`, which must travel back.
+        continuation: How an answer that broke off is gone on with; `None` where the vendor promises nothing.
     """
 
     name: str
@@ -76,6 +90,7 @@ class Dialect:
     cache_hints: bool = False
     request_id_header: bool = False
     signatures: bool = False
+    continuation: Continuation | None = None
 
 
 OPENAI = Dialect(
@@ -104,6 +119,7 @@ VLLM = Dialect(
     developer=True,
     efforts=_same(*_ALL_EFFORTS),
     reasoning_echo="reasoning",
+    continuation=Continuation(body={"continue_final_message": True, "add_generation_prompt": False}),
 )
 LLAMACPP = Dialect(
     name="llamacpp",
@@ -113,6 +129,7 @@ LLAMACPP = Dialect(
     parts=frozenset({"image", "audio"}),
     efforts=_same(*_ALL_EFFORTS),
     reasoning_echo="reasoning_content",
+    continuation=Continuation(),
 )
 GROQ = Dialect(
     name="groq",
@@ -122,6 +139,7 @@ GROQ = Dialect(
     renamed={"max_tokens": "max_completion_tokens"},
     names=False,
     efforts=_same("none", "low", "medium", "high"),
+    continuation=Continuation(),
 )
 DEEPSEEK = Dialect(
     name="deepseek",
@@ -149,6 +167,7 @@ MISTRAL = Dialect(
     reasoning_echo="thinking",
     required="any",
     usage_option=False,
+    continuation=Continuation(message={"prefix": True}),
 )
 OPENROUTER = Dialect(
     name="openrouter",

@@ -65,6 +65,8 @@ def encode_chat(
     name = provider or dialect.name
     left = LeftOut(name, strict=strict)
     body: dict[str, Any] = {"model": model, "messages": encode_messages(request.messages, dialect, left)}
+    if request.continues:
+        _continue(body, dialect, left)
     _scalars(request, body, dialect, left)
     if request.tools:
         _tools(request.tools, request.tool_choice, body, dialect, left)
@@ -84,6 +86,14 @@ def encode_chat(
         headers=_STREAMED if request.streamed else _WHOLE,
         notices=tuple(left.notices),
     )
+
+
+def _continue(body: dict[str, Any], dialect: Dialect, left: LeftOut) -> None:
+    form = dialect.continuation
+    if form is None:
+        left.refuse("resume", f"the dialect {dialect.name} cannot go on with an answer")
+    body.update(form.body)
+    body["messages"][-1].update(form.message)
 
 
 def _merge(extra_body: Mapping[str, Any], name: str, body: dict[str, Any]) -> None:

@@ -210,6 +210,10 @@ class LlamaCpp:
         """`default`: there is one model."""
         return ("default",)
 
+    def continues(self, model: str) -> bool:
+        """A model in this process goes on from any text, if its template has a way to say so."""
+        return True
+
     async def count_tokens(self, request: ChatRequest, *, model: str) -> int:
         """How many tokens the prompt of `request` has, by the model's own vocabulary. Loads the model.
 

@@ -1,0 +1,321 @@
+"""One try at one deployment, from its hold to its row in the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from functools import partial
+
+import anyio
+
+from planar.catalog import likely_tokens
+from planar.client._booking import Booking, Flag, Terms, book
+from planar.client._core import Core
+from planar.client._ends import counted
+from planar.client._fold import Fold
+from planar.client._itinerary import Stop
+from planar.client._loops import Loop, shielded
+from planar.client._order import Order
+from planar.client._pace import Pace
+from planar.errors import PlanarError, ProviderError, ProviderProtocolError
+from planar.events import Event, Notice
+from planar.protocols import Call
+from planar.routing import Watch
+from planar.types import AbortPolicy, Attempt, ChatRequest, ResponseInfo, Usage, usd
+
+CLOSE_SECONDS = 5.0
+"""How long a provider, and then the store, may take to end an attempt that is left early."""
+
+
+class OpenAttempt:
+    """A deployment that is being asked, and what that has come to so far.
+
+    Attributes:
+        number: From 1 over the whole call; 0 until the hold stands.
+        fold: What was said: the call's own, or one for itself where other words stand until it speaks.
+        notices: What its terms made worth telling.
+        spoke: It has given a delta.
+        overtaken: Another was faster.
+        record: How it ended; `None` while it has not, and where nobody was asked.
+    """
+
+    __slots__ = (
+        "_base",
+        "_batches",
+        "_core",
+        "_manager",
+        "_order",
+        "_pace",
+        "_request",
+        "_settled",
+        "_watch",
+        "booking",
+        "cost",
+        "deployment",
+        "first",
+        "fold",
+        "loop",
+        "notices",
+        "number",
+        "overtaken",
+        "record",
+        "response",
+        "spoke",
+        "started",
+        "stop",
+        "usage",
+    )
+
+    def __init__(
+        self,
+        core: Core,
+        order: Order,
+        request: ChatRequest,
+        loop: Loop,
+        *,
+        stop: Stop,
+        fold: Fold,
+    ) -> None:
+        self._core = core
+        self._order = order
+        self._request = request
+        self.loop = loop
+        self._manager: AbstractAsyncContextManager[AsyncIterator[Sequence[Event]]] | None = None
+        self._batches: AsyncIterator[Sequence[Event]] | None = None
+        rate = order.timeouts.min_rate
+        self._pace = None if rate is None else Pace(rate)
+        self.stop = stop
+        self.deployment = stop.deployment
+        self.fold = fold
+        fold.usage = fold.finish = None  # of an attempt before this one
+        self._base = (fold.characters, fold.deltas)
+        self._settled: Booking | None = None
+        self._watch: Watch | None = None
+        self.response = ResponseInfo()
+        self.booking: Booking | None = None
+        self.notices: list[Notice] = []
+        self.number = 0
+        self.started = self.first = 0.0
+        self.spoke = self.overtaken = False
+        self.usage: Usage | None = None
+        self.cost: int | None = None
+        self.record: Attempt | None = None
+
+    # -- asking --------------------------------------------------------------------------------
+
+    async def hold(self, number: int) -> None:
+        """Reserve what it may use. Until this has returned, the attempt has not begun.
+
+        Raises:
+            QuotaExceededError, UnknownPriceError: Nothing is held, and nobody may be asked.
+        """
+        core, deployment = self._core, self.deployment
+        self.started = self.now()
+        self.booking = await book(core.quotas, self._terms(), lease_id=core.new_id(), now=self.started)
+        self.number = number
+        self._watch = core.health.began(deployment.name, core.steady(self.loop))
+        self._notice(self.booking)
+
+    def _terms(self) -> Terms:
+        order, request, counter = self._order, self._request, self.deployment.counter
+        return Terms(
+            tenant=order.tenant,
+            candidate=self.stop.candidate,
+            wanted=request.max_tokens,
+            at_once=order.on_low_budget == "refuse",
+            metadata=order.metadata,
+            count=None if counter is None else partial(counter.count_tokens, request, model=self.deployment.model),
+        )
+
+    def _notice(self, booking: Booking) -> None:
+        notices = self.notices
+        if self.deployment.info.price is None:
+            name = self.deployment.name
+            text = f"the price of {name} is unknown, so cost_usd is None: give Catalog(prices={{...}}) one"
+            notices.append(Notice("price_unknown", text, {"deployment": name}))
+        wanted = self._request.max_tokens
+        if wanted is not None and booking.max_tokens is not None and booking.max_tokens < wanted:
+            text = f"max_tokens was shortened from {wanted} to {booking.max_tokens}"
+            notices.append(Notice("max_tokens_clamped", text, {"asked": wanted, "sent": booking.max_tokens}))
+        for notice in notices:
+            self.fold.add(notice)
+
+    async def open(self, deadline: float | None) -> None:
+        """Ask. From here on the ledger will have a row."""
+        booking, order = self.booking, self._order
+        assert booking is not None
+        # A whole answer cannot be cut in the middle, so a tenant with a budget gets the streamed form.
+        streamed = order.wire != "whole" or booking.bounded
+        request = self._request
+        if request.max_tokens != booking.max_tokens or request.streamed != streamed:
+            request = replace(request, max_tokens=booking.max_tokens, streamed=streamed)
+        call = Call(
+            clock=self._core.clock or self.loop,
+            timeouts=order.timeouts if self._pace is None else self._pace.bounded(order.timeouts),
+            response=self.response,
+            deadline=deadline,
+            idempotency_key=order.idempotency_key,
+            attempt=self.number,
+            tenant=order.tenant,
+            strict=order.strict,
+        )
+        await booking.dispatched()
+        manager = self.deployment.provider.stream(request, model=self.deployment.model, call=call)
+        self._batches = await manager.__aenter__()
+        self._manager = manager
+
+    async def read(self) -> Sequence[Event]:
+        """The next batch, folded and within what is held; an empty one is a keep-alive.
+
+        Raises:
+            ProviderError: The provider failed, or was slower than `timeouts.min_rate`.
+            QuotaExceededError: What was held is used up and there is no more.
+        """
+        fold, booking, batches = self.fold, self.booking, self._batches
+        assert booking is not None
+        assert batches is not None
+        now = self.now()
+        if booking.bounded or now >= booking.renew_at:
+            await booking.keep_up(self.produced, now=now)
+        if self._pace is not None:
+            self._pace.check(self.produced)
+        try:
+            batch = await batches.__anext__()
+        except StopAsyncIteration:
+            raise ProviderProtocolError(f"{self.deployment.name} ended its stream without a Finish event") from None
+        if batch:
+            fold.take(batch)
+            if not self.spoke and fold.deltas > self._base[1]:
+                self._speak()
+            elif self._pace is not None and self.spoke:
+                self._pace.waited(self.now() - now)
+        return batch
+
+    def _speak(self) -> None:
+        core = self._core
+        self.spoke = True
+        self.first = self.now()
+        if self._watch is not None:
+            self._watch.first_token(core.steady(self.loop))
+
+    @property
+    def produced(self) -> int:
+        """About how many tokens it has given."""
+        characters, deltas = self._base
+        return likely_tokens(characters=self.fold.characters - characters, deltas=self.fold.deltas - deltas)
+
+    # -- ending --------------------------------------------------------------------------------
+
+    async def end(self, error: BaseException | None) -> None:
+        """Leave it where it stands, failed with `error` or cut by us: stop the provider, settle, keep the record.
+
+        Idempotent. Not cancellable but for its bounds in time.
+        """
+        abort = self._core.aborts.get(self.deployment.provider.name)
+        if error is None and abort is not None and abort.drain_seconds and self._manager is not None:
+            await shielded(lambda: self.settle(None, cut=True), seconds=CLOSE_SECONDS)
+            self._drain_later(abort)
+            return
+        await shielded(lambda: self.leave(error), seconds=CLOSE_SECONDS)
+        failure = error if isinstance(error, PlanarError) else None
+        await shielded(lambda: self.settle(failure, cut=True), seconds=CLOSE_SECONDS)
+
+    async def leave(self, error: BaseException | None) -> None:
+        """Stop the computation or close the connection."""
+        manager, self._manager = self._manager, None
+        self._batches = None
+        if manager is not None:
+            await manager.__aexit__(None if error is None else type(error), error, None)
+
+    async def settle(self, error: PlanarError | None, *, cut: bool) -> None:
+        """Book what was used and keep the record. A second call finds no booking and changes nothing."""
+        booking = self.booking
+        if booking is None:
+            return
+        usage = self._counted(failed=error is not None)
+        cost = await booking.settle(usage, self._flags(usage, error, cut=cut))
+        if self.booking is not booking:
+            return  # somebody else closed it while we waited for the store
+        self.booking, self._settled = None, booking
+        seconds = self.now() - self.started
+        self._report(error, cut=cut)
+        if not booking.was_dispatched:
+            return
+        self.usage, self.cost = usage, cost
+        self.record = Attempt(
+            number=self.number,
+            deployment=self.deployment.name,
+            lease_id=booking.lease_id,
+            error=error,
+            usage=usage,
+            cost_usd=None if cost is None else usd(cost),
+            seconds=seconds,
+        )
+
+    def _counted(self, *, failed: bool) -> Usage | None:
+        known = self.fold.usage or self.response.usage
+        abort = self._core.aborts.get(self.deployment.provider.name)
+        produced = self.produced
+        if abort is not None and abort.bills_all and not failed and self.booking is not None:
+            produced = max(produced, self.booking.output_held)
+        return counted(known, self._request, produced=produced, nothing=failed and not self.spoke)
+
+    def _flags(self, usage: Usage | None, error: PlanarError | None, *, cut: bool) -> frozenset[Flag]:
+        flags: set[Flag] = set()
+        if usage is not None:
+            flags |= {"estimated"} if usage.estimated else set()
+            flags |= {"suspect"} if usage.suspect else set()
+        if cut:
+            flags.add("cut" if error is None else "failed")
+        return frozenset(flags)
+
+    def _report(self, error: PlanarError | None, *, cut: bool) -> None:
+        watch, now = self._watch, self._core.steady(self.loop)
+        if watch is None:
+            return
+        if error is not None:
+            watch.failed(error, now)
+        elif not cut:
+            watch.succeeded(now)
+        else:
+            if not self.spoke and self.overtaken:
+                watch.first_token(now)  # it took at least as long: without these its times would look too good
+            watch.cancelled()
+
+    def _drain_later(self, abort: AbortPolicy) -> None:
+        draining = self._core.draining
+        draining.add(self)
+        if not self.loop.spawn(partial(self._drain, abort)):
+            draining.discard(self)  # the loop is gone, and the connection with it: the estimate stands
+
+    async def _drain(self, abort: AbortPolicy) -> None:
+        """Read on for what the answer cost, after the caller has left. What was estimated is corrected then."""
+        try:
+            with anyio.move_on_after(abort.drain_seconds):
+                await self._read_on(abort)
+            await shielded(lambda: self.leave(None), seconds=CLOSE_SECONDS)
+            await self._correct()
+        finally:
+            self._core.draining.discard(self)
+
+    async def _correct(self) -> None:
+        estimate, booking = self.usage, self._settled
+        known = self.fold.usage or self.response.usage
+        if known is None or estimate is None or not estimate.estimated or booking is None or self._core.closed:
+            return
+        usage = self._counted(failed=False)
+        if usage is not None and not usage.estimated:
+            self.usage, self.cost = usage, await booking.settle(usage, self._flags(usage, None, cut=True))
+
+    async def _read_on(self, abort: AbortPolicy) -> None:
+        try:
+            while self._batches is not None and self.fold.finish is None and self.produced < abort.drain_tokens:
+                self.fold.take(await self._batches.__anext__())
+        except (StopAsyncIteration, ProviderError):
+            return  # it broke off: the estimate stands
+
+    def now(self) -> float:
+        """Seconds on the client's clock."""
+        clock = self._core.clock
+        return self.loop.monotonic() if clock is None else clock.monotonic()

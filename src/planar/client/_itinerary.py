@@ -1,0 +1,162 @@
+"""Whom a call asks next, after how long a pause, and when there is nobody left to ask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from planar.client._core import Core
+from planar.client._deployments import Deployment
+from planar.client._ends import another_may_serve
+from planar.errors import PlanarError, ProviderConnectionError, QuotaExceededError
+from planar.routing import backoff
+from planar.types import NANO, Candidate, Constraints, Route
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The next deployment to ask, `pause` seconds from now."""
+
+    deployment: Deployment
+    candidate: Candidate
+    pause: float = 0.0
+
+    def again(self, pause: float = 0.0) -> Stop:
+        """The same deployment once more."""
+        return Stop(self.deployment, self.candidate, pause)
+
+
+@dataclass(slots=True)
+class _Failed:
+    stop: Stop
+    error: PlanarError
+    at: float
+    times: int
+
+
+class Itinerary:
+    """The deployments of a route in the order in which one call asks them. Decides; does nothing.
+
+    First each one once, in the route's order and without a pause: another upstream need not be waited for. Then, those
+    whose failure may pass, again: after a pause with jitter, at the earliest when the vendor said, within the retry
+    budget of the deployment. All of it within the attempts that a call has, its deadline and its cost ceiling.
+
+    One exception: a connection that broke before any answer is made anew at once, since most often it was a kept one
+    that the server had closed.
+    """
+
+    __slots__ = ("_asked", "_constraints", "_core", "_failed", "_left", "_spent")
+
+    def __init__(
+        self, core: Core, route: Route, deployments: Mapping[str, Deployment], constraints: Constraints
+    ) -> None:
+        self._core = core
+        self._constraints = constraints
+        self._left = [Stop(deployments[chosen.deployment], chosen) for chosen in route.order]
+        self._failed: dict[str, _Failed] = {}
+        self._asked = 0
+        self._spent: int | None = 0
+
+    @property
+    def has_more(self) -> bool:
+        """Somebody was not asked yet, and the call has attempts left."""
+        return bool(self._left) and self._asked < self._core.retry.attempts
+
+    def first(self, now: float) -> Stop | None:
+        """Whom to ask first; `None` if the call's cost ceiling leaves nobody."""
+        return self._counted(self._take(now, _anybody))
+
+    def beside(self, now: float) -> Stop | None:
+        """Whom to ask while another is still being waited for."""
+        return self._counted(self._take(now, _anybody)) if self.has_more else None
+
+    def instead(self, refusal: QuotaExceededError, now: float) -> Stop | None:
+        """Whom to ask where the tenant's money does not reach for the last one: one that costs less.
+
+        Other limits are the same whoever answers, and refuse the call.
+        """
+        return self._take(now, _anybody) if refusal.dimension == "nano_usd" else None
+
+    def after(
+        self, error: PlanarError, now: float, *, left: float | None, able: Callable[[Stop], bool] | None = None
+    ) -> Stop | None:
+        """Whom to ask after the last one failed with `error`; `None` if that is the end of it.
+
+        Args:
+            left: Seconds that the call has; no pause is longer.
+            able: Who may be asked at all; everybody, unless given.
+        """
+        if self._asked >= self._core.retry.attempts or not another_may_serve(error):
+            return None
+        able = able or _anybody
+        return self._counted(self._at_once(error, now, able) or self._take(now, able) or self._again(now, left, able))
+
+    def ended(self, stop: Stop, error: PlanarError | None, cost: int | None, *, now: float) -> None:
+        """Take note of an attempt that is over, and of what it was booked at."""
+        self._spent = None if cost is None or self._spent is None else self._spent + cost
+        name = stop.deployment.name
+        if error is not None:
+            before = self._failed.get(name)
+            self._failed[name] = _Failed(stop, error, now, 1 if before is None else before.times + 1)
+
+    def _counted(self, stop: Stop | None) -> Stop | None:
+        if stop is not None:
+            self._asked += 1
+        return stop
+
+    def _take(self, now: float, able: Callable[[Stop], bool]) -> Stop | None:
+        """The first that is left and may be asked now, else the first that is left: somebody has to be asked."""
+        left = [stop for stop in self._left if able(stop) and self._affordable(stop)]
+        if not left:
+            return None
+        stop = left[0]
+        if len(left) > 1:
+            names = {one.deployment.name: one for one in left}
+            stop = names[self._core.health.admitted(list(names), now)[0]]
+        self._left.remove(stop)
+        self._core.retries_of(stop.deployment.name).called(now)
+        return stop
+
+    def _at_once(self, error: PlanarError, now: float, able: Callable[[Stop], bool]) -> Stop | None:
+        if not isinstance(error, ProviderConnectionError) or not error.broke:
+            return None
+        last = next((one for one in self._failed.values() if one.error is error), None)
+        if last is None or last.times > 1 or not able(last.stop) or not self._affordable(last.stop):
+            return None
+        return last.stop.again() if self._core.retries_of(last.stop.deployment.name).take(now) else None
+
+    def _again(self, now: float, left: float | None, able: Callable[[Stop], bool]) -> Stop | None:
+        waits = [
+            (self._pause(failed, now), failed.stop)
+            for failed in self._failed.values()
+            if failed.error.retryable and able(failed.stop) and self._affordable(failed.stop)
+        ]
+        longest = self._core.retry.max_wait
+        for pause, stop in sorted(waits, key=lambda wait: wait[0]):
+            if pause > longest or (left is not None and pause >= left):
+                return None
+            if self._core.retries_of(stop.deployment.name).take(now):
+                return stop.again(pause)
+        return None
+
+    def _pause(self, failed: _Failed, now: float) -> float:
+        """Seconds from now until this one may be asked again."""
+        policy = self._core.retry
+        wait = backoff(
+            failed.times,
+            base=policy.base,
+            cap=policy.cap,
+            retry_after=getattr(failed.error, "retry_after", None),
+            random=self._core.random.random,
+        )
+        return max(0.0, failed.at + wait - now)
+
+    def _affordable(self, stop: Stop) -> bool:
+        ceiling, bound = self._constraints.max_cost_usd, stop.candidate.cost_bound
+        if ceiling is None:
+            return True
+        return self._spent is not None and bound is not None and self._spent + bound <= ceiling * NANO
+
+
+def _anybody(stop: Stop) -> bool:
+    return True
