@@ -72,6 +72,29 @@ async def test_what_was_estimated_is_corrected_when_the_answer_was_read_to_its_c
     assert (report.requests, report.output_tokens, report.concurrent) == (1, 500, 0)
 
 
+async def test_what_the_caller_has_is_what_there_was_when_it_left() -> None:
+    bench = Bench(speaking(3, (UsageReported(TRUTH), Finish("stop"))), DRAIN)
+    async with bench.client.stream("Rivers?") as stream:
+        await anext(stream)
+
+    await anyio.sleep(60)
+    completion = await stream.completion()
+
+    assert (completion.text, completion.finish_reason) == ("Ebro", "cancelled")
+
+
+async def test_a_deadline_cuts_and_does_not_fail_what_it_ends() -> None:
+    bench = Bench(speaking(300), None)
+
+    with pytest.raises(planar.DeadlineExceededError) as caught:
+        await bench.client.infer("Rivers?", timeouts=planar.Timeouts(total=5.5))
+
+    [row] = await bench.rows()
+    assert row.flags == {"cut", "estimated"}
+    assert caught.value.partial is not None
+    assert caught.value.partial.text == "Ebroxxxxx"
+
+
 @pytest.mark.parametrize(
     "policy",
     [planar.AbortPolicy(drain_seconds=5, drain_tokens=10**6), planar.AbortPolicy(drain_seconds=600, drain_tokens=5)],

@@ -400,7 +400,7 @@ async def test_a_deadline_that_passes_is_the_callers_and_not_the_providers() -> 
     assert caught.value.partial is not None
     assert caught.value.partial.text == "Eb"
     [entry] = [entry async for entry in client.quotas.ledger()]
-    assert "failed" in entry.flags
+    assert "cut" in entry.flags
 
 
 async def test_with_options_is_a_copy_with_other_defaults() -> None:

@@ -18,8 +18,14 @@ from planar.client._itinerary import Stop
 from planar.client._loops import Loop, shielded
 from planar.client._order import Order
 from planar.client._pace import Pace
-from planar.errors import PlanarError, ProviderError, ProviderProtocolError
-from planar.events import Event, Notice
+from planar.errors import (
+    DeadlineExceededError,
+    PlanarError,
+    ProviderError,
+    ProviderProtocolError,
+    QuotaExceededError,
+)
+from planar.events import DELTAS, Event, Finish, Notice, UsageReported
 from planar.protocols import Call
 from planar.routing import Watch
 from planar.types import AbortPolicy, Attempt, ChatRequest, ResponseInfo, Usage, usd
@@ -49,6 +55,7 @@ class OpenAttempt:
         "_pace",
         "_request",
         "_settled",
+        "_told_late",
         "_watch",
         "booking",
         "cost",
@@ -92,6 +99,7 @@ class OpenAttempt:
         self._base = (fold.characters, fold.deltas)
         self._settled: Booking | None = None
         self._watch: Watch | None = None
+        self._told_late: Usage | None = None
         self.response = ResponseInfo()
         self.booking: Booking | None = None
         self.notices: list[Notice] = []
@@ -208,17 +216,17 @@ class OpenAttempt:
     # -- ending --------------------------------------------------------------------------------
 
     async def end(self, error: BaseException | None) -> None:
-        """Leave it where it stands, failed with `error` or cut by us: stop the provider, settle, keep the record.
+        """Leave it where it stands: it failed with `error`, or we cut it (`None`, or an error of ours).
 
         Idempotent. Not cancellable but for its bounds in time.
         """
+        failure = error if isinstance(error, PlanarError) else None
         abort = self._core.aborts.get(self.deployment.provider.name)
-        if error is None and abort is not None and abort.drain_seconds and self._manager is not None:
-            await shielded(lambda: self.settle(None, cut=True), seconds=CLOSE_SECONDS)
-            self._drain_later(abort)
+        if _is_ours(failure) and abort is not None and abort.drain_seconds and self._batches is not None:
+            await shielded(lambda: self.settle(failure, cut=True), seconds=CLOSE_SECONDS)
+            self._drain_later(abort, self._batches)
             return
         await shielded(lambda: self.leave(error), seconds=CLOSE_SECONDS)
-        failure = error if isinstance(error, PlanarError) else None
         await shielded(lambda: self.settle(failure, cut=True), seconds=CLOSE_SECONDS)
 
     async def leave(self, error: BaseException | None) -> None:
@@ -233,7 +241,7 @@ class OpenAttempt:
         booking = self.booking
         if booking is None:
             return
-        usage = self._counted(failed=error is not None)
+        usage = self._counted(failed=not _is_ours(error))
         cost = await booking.settle(usage, self._flags(usage, error, cut=cut))
         if self.booking is not booking:
             return  # somebody else closed it while we waited for the store
@@ -254,7 +262,7 @@ class OpenAttempt:
         )
 
     def _counted(self, *, failed: bool) -> Usage | None:
-        known = self.fold.usage or self.response.usage
+        known = self._told_late or self.fold.usage or self.response.usage
         abort = self._core.aborts.get(self.deployment.provider.name)
         produced = self.produced
         if abort is not None and abort.bills_all and not failed and self.booking is not None:
@@ -267,7 +275,7 @@ class OpenAttempt:
             flags |= {"estimated"} if usage.estimated else set()
             flags |= {"suspect"} if usage.suspect else set()
         if cut:
-            flags.add("cut" if error is None else "failed")
+            flags.add("cut" if _is_ours(error) else "failed")
         return frozenset(flags)
 
     def _report(self, error: PlanarError | None, *, cut: bool) -> None:
@@ -283,39 +291,51 @@ class OpenAttempt:
                 watch.first_token(now)  # it took at least as long: without these its times would look too good
             watch.cancelled()
 
-    def _drain_later(self, abort: AbortPolicy) -> None:
+    def _drain_later(self, abort: AbortPolicy, batches: AsyncIterator[Sequence[Event]]) -> None:
         draining = self._core.draining
         draining.add(self)
-        if not self.loop.spawn(partial(self._drain, abort)):
+        if not self.loop.spawn(partial(self._drain, abort, batches)):
             draining.discard(self)  # the loop is gone, and the connection with it: the estimate stands
 
-    async def _drain(self, abort: AbortPolicy) -> None:
+    async def _drain(self, abort: AbortPolicy, batches: AsyncIterator[Sequence[Event]]) -> None:
         """Read on for what the answer cost, after the caller has left. What was estimated is corrected then."""
         try:
             with anyio.move_on_after(abort.drain_seconds):
-                await self._read_on(abort)
+                await self._read_on(batches, most=abort.drain_tokens - self.produced)
             await shielded(lambda: self.leave(None), seconds=CLOSE_SECONDS)
             await self._correct()
         finally:
             self._core.draining.discard(self)
 
-    async def _correct(self) -> None:
-        estimate, booking = self.usage, self._settled
-        known = self.fold.usage or self.response.usage
-        if known is None or estimate is None or not estimate.estimated or booking is None or self._core.closed:
-            return
-        usage = self._counted(failed=False)
-        if usage is not None and not usage.estimated:
-            self.usage, self.cost = usage, await booking.settle(usage, self._flags(usage, None, cut=True))
-
-    async def _read_on(self, abort: AbortPolicy) -> None:
+    async def _read_on(self, batches: AsyncIterator[Sequence[Event]], *, most: int) -> None:
+        # Counted and not folded: what the caller has is what there was when it left.
+        read = 0
         try:
-            while self._batches is not None and self.fold.finish is None and self.produced < abort.drain_tokens:
-                self.fold.take(await self._batches.__anext__())
+            while read < most:
+                for event in await batches.__anext__():
+                    read += isinstance(event, DELTAS)
+                    if isinstance(event, UsageReported):
+                        self._told_late = event.usage
+                    if isinstance(event, Finish):
+                        return
         except (StopAsyncIteration, ProviderError):
             return  # it broke off: the estimate stands
+
+    async def _correct(self) -> None:
+        estimate, booking = self.usage, self._settled
+        self._told_late = self._told_late or self.response.usage
+        if self._told_late is None or estimate is None or not estimate.estimated or booking is None:
+            return
+        usage = self._counted(failed=False)
+        if usage is not None and not usage.estimated and not self._core.closed:
+            self.usage, self.cost = usage, await booking.settle(usage, self._flags(usage, None, cut=True))
 
     def now(self) -> float:
         """Seconds on the client's clock."""
         clock = self._core.clock
         return self.loop.monotonic() if clock is None else clock.monotonic()
+
+
+def _is_ours(error: PlanarError | None) -> bool:
+    """The attempt was ended by us, for the caller or the tenant, and did not fail."""
+    return error is None or isinstance(error, DeadlineExceededError | QuotaExceededError)
