@@ -222,6 +222,17 @@ async def test_headers_that_never_end_are_not_kept_alive_by_their_bytes(streamed
     assert (caught.value.phase, caught.value.deployment) == ("first_token", "p:m")
 
 
+async def test_an_encoding_that_nobody_asked_for_names_who_sent_it() -> None:
+    with FaultServer(wire="openai_chat") as server:
+        server.say(Fault.GZIP_BOMB)
+        provider = provider_at(server.url)
+        with pytest.raises(ProviderProtocolError, match="gzip") as caught:
+            await events_of(provider, ASK)
+        await provider.aclose()
+
+    assert (caught.value.provider, caught.value.deployment) == ("p", "p:m")
+
+
 @pytest.mark.parametrize(("piece", "phase"), [(0, "first_token"), (2, "stall")])
 async def test_white_space_is_no_progress_of_a_document(piece: int, phase: str) -> None:
     long_enough = {"first_token": 60.0, "stall": 60.0, phase: 0.1}

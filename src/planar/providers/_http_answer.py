@@ -104,8 +104,10 @@ class HttpAnswer:
         self._exchange = exchange
         try:
             await self._accept(response)
-        except BaseException:
+        except BaseException as error:
             await self._leave()
+            if isinstance(error, ProviderError | RequestError):
+                self._signed(error)
             raise
         return self
 
