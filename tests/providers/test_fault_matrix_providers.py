@@ -1,4 +1,4 @@
-"""Each provider x each fault: the right error or a served answer, one ledger row per attempt, and nothing left open.
+"""Each provider x each fault: the right error or a served fallback, one ledger row per attempt, and nothing left open.
 
 What is expected stands beside each fault in `planar.testing.FAULTS`. Time is real here, and short.
 """
@@ -38,6 +38,8 @@ SAID = {
     Fault.OUT_OF_ORDER: WORDS[0] + WORDS[2] + WORDS[1] + WORDS[3],
 }
 """What a stream says where it is not `TEXT`."""
+FINAL = (planar.ContentFilteredError, planar.InvalidRequestError)
+"""What no other deployment is asked about."""
 LATE_BUT_READ = {"gemini"}
 """Where usage that comes after the reason to stop is still part of the answer."""
 
@@ -49,8 +51,11 @@ silent_faults = [fault for fault in Fault if FAULTS[fault].streamed.error is pla
 Transport = Literal["httpx", "httpx2", "aiohttp"]
 
 
-def client_of(server: FaultServer, provider: str, transport: Transport = "httpx") -> planar.Planar:
-    return planar.Planar(providers=[PROVIDERS[provider][1](server.url)], transport=transport)
+def client_of(
+    server: FaultServer, provider: str, transport: Transport = "httpx", *, attempts: int = 1, wait: float = 0.05
+) -> planar.Planar:
+    retry = planar.RetryPolicy(attempts=attempts, base=0.001, cap=0.001, max_wait=wait)
+    return planar.Planar(providers=[PROVIDERS[provider][1](server.url)], transport=transport, retry=retry)
 
 
 def clocks_for(outcome: Outcome) -> planar.Timeouts:
@@ -85,10 +90,10 @@ class Call:
         return error.__cause__ if type(error) is planar.StreamInterruptedError else error
 
 
-async def call(client: planar.Planar, *, streamed: bool, **options: Any) -> Call:
+async def call(client: planar.Planar, *, streamed: bool, model: str = "p:m", **options: Any) -> Call:
     seen = Call()
     try:
-        async with client.stream("Rivers?", model="p:m", wire="streamed" if streamed else "whole", **options) as stream:
+        async with client.stream("Rivers?", model=model, wire="streamed" if streamed else "whole", **options) as stream:
             async for event in stream.events():
                 seen.events.append(event)
             seen.completion = await stream.completion()
@@ -155,7 +160,7 @@ async def the_fault(provider: str, fault: Fault, *, streamed: bool, transport: T
     with FaultServer(wire=PROVIDERS[provider][0]) as server:
         server.say(fault)
         threads, tasks = threads_of_ours(), {task.id for task in anyio.get_running_tasks()}
-        async with client_of(server, provider, transport) as client:
+        async with client_of(server, provider, transport, attempts=2) as client:
             seen = await call(client, streamed=streamed, timeouts=clocks_for(outcome))
 
             await assert_nothing_is_held(client, attempts=seen.attempts)
@@ -186,6 +191,49 @@ async def test_so_it_does_over_aiohttp(anyio_backend: str, fault: Fault, streame
 @each_fault
 async def test_so_it_does_over_httpx2(fault: Fault, streamed: bool) -> None:
     await the_fault("compatible", fault, streamed=streamed, transport="httpx2")
+
+
+@each_provider
+@each_fault
+async def test_before_the_first_word_another_deployment_serves_instead(fault: Fault, provider: str) -> None:
+    outcome = FAULTS[fault].streamed
+    falls_back = outcome.error is not None and not outcome.words and outcome.error not in FINAL
+    with FaultServer(wire=PROVIDERS[provider][0]) as server, FaultServer(wire="openai_chat") as other:
+        server.say(fault)
+        providers = [
+            PROVIDERS[provider][1](server.url),
+            planar.OpenAICompatible(base_url=other.url, api_key=KEY, name="q"),
+        ]
+        retry = planar.RetryPolicy(attempts=3, base=0.001, cap=0.001)
+        async with planar.Planar(providers=providers, models={"any": ["p:m", "q:m"]}, retry=retry) as client:
+            seen = await call(client, streamed=True, model="any", timeouts=clocks_for(outcome))
+
+            await assert_nothing_is_held(client, attempts=seen.attempts)
+        await until_closed(server)
+        await until_closed(other)
+
+    if falls_back:
+        assert seen.completion is not None
+        assert (seen.text, seen.completion.provider) == (TEXT, "q")
+        assert all(isinstance(attempt.error, outcome.error) for attempt in seen.completion.attempts[:-1])
+        assert len(other.requests) == 1
+    else:
+        assert other.requests == []
+        assert (seen.error is None) == (outcome.error is None)
+
+
+@each_provider
+async def test_one_call_outlasts_a_storm_of_429(provider: str) -> None:
+    with FaultServer(wire=PROVIDERS[provider][0]) as server:
+        server.say(*storm(2, retry_after=0, retry_after_ms=10))
+        async with client_of(server, provider, attempts=3) as client:
+            seen = await call(client, streamed=True)
+
+            await assert_nothing_is_held(client, attempts=3)
+        await until_closed(server)
+
+    assert (seen.text, len(server.requests)) == (TEXT, 3)
+    assert server.requests[1].at - server.requests[0].at >= 0.01
 
 
 @each_provider
