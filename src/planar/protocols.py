@@ -1,7 +1,7 @@
 """The four things that can be exchanged, each by what it promises.
 
-Nothing inherits from these: the type checker and the contract suites of `planar.testing` (of stores, so far) hold
-an implementation to them.
+Nothing inherits from these: the type checker and the contract suites of `planar.testing` hold an implementation to
+them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""For the tests of applications and of other people's providers, routers and stores."""
+"""For the tests of applications and of other people's providers, routers, stores and telemetry.
+
+The contract suites need pytest, and the router's needs hypothesis. They, and what brings sockets, threads and event
+loops along, are loaded when they are first used.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,10 @@ from planar.testing.scripted import Received, ScriptedProvider, Step, reply
 if TYPE_CHECKING:
     from planar.testing.fault_server import FaultServer, SeenRequest
     from planar.testing.faults import FAULTS, Fault
+    from planar.testing.providers import ProviderContract
+    from planar.testing.quotas import QuotaStoreContract
+    from planar.testing.routers import RouterContract
+    from planar.testing.telemetry import TelemetryContract
     from planar.testing.virtual import VirtualLoop, run_virtual, virtual_backend
 
 __all__ = [
@@ -17,22 +25,29 @@ __all__ = [
     "FakeClock",
     "Fault",
     "FaultServer",
+    "ProviderContract",
+    "QuotaStoreContract",
     "Received",
+    "RouterContract",
     "ScriptedProvider",
     "SeenRequest",
     "Step",
+    "TelemetryContract",
     "VirtualLoop",
     "reply",
     "run_virtual",
     "virtual_backend",
 ]
 
-# Loaded when they are first used: they bring sockets, threads and event loops along.
 _HOMES = {
     "FAULTS": "planar.testing.faults",
     "Fault": "planar.testing.faults",
     "FaultServer": "planar.testing.fault_server",
+    "ProviderContract": "planar.testing.providers",
+    "QuotaStoreContract": "planar.testing.quotas",
+    "RouterContract": "planar.testing.routers",
     "SeenRequest": "planar.testing.fault_server",
+    "TelemetryContract": "planar.testing.telemetry",
     "VirtualLoop": "planar.testing.virtual",
     "run_virtual": "planar.testing.virtual",
     "virtual_backend": "planar.testing.virtual",

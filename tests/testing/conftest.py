@@ -1,0 +1,8 @@
+"""The loopback server of the transport's tests speaks for the vendors here."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "transport"))
