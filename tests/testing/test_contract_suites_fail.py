@@ -663,6 +663,6 @@ async def test_a_telemetry_that_changes_the_answer_is_found_out() -> None:
     await found_out(TelemetrySuite(), "test_an_answer_is_the_same_with_and_without_it", ReplacesTheAnswer())
 
 
-@pytest.mark.anyio
-async def test_a_telemetry_that_puts_its_own_error_in_the_place_of_the_callers_is_found_out() -> None:
-    await found_out(TelemetrySuite(), "test_a_failure_is_the_same_with_it", RaisesOnFailure())
+def test_a_telemetry_that_raises_what_it_is_told_is_found_out() -> None:
+    with pytest.raises(type(BUSY)):
+        TelemetrySuite().test_every_course_of_a_request_can_be_told(RaisesOnFailure(), STORIES["fell back"])

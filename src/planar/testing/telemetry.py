@@ -39,6 +39,7 @@ from planar.types import (
     Limit,
     Message,
     ModelInfo,
+    RetryPolicy,
     Route,
     RouteRequest,
     Timings,
@@ -337,9 +338,8 @@ def _client(telemetry: Telemetry | None, *scripts: Sequence[Step]) -> Planar:
     scripts = scripts or ([BUSY], reply("Ebro, ", "Tagus"))
     providers = [ScriptedProvider(script, name=name) for script, name in zip(scripts, "ab", strict=False)]
     models = {"fast": [f"{provider.name}:default" for provider in providers]}
-    if telemetry is None:
-        return Planar(providers=providers, models=models)
-    return Planar(providers=providers, models=models, telemetry=telemetry)
+    once_each = RetryPolicy(attempts=len(providers))
+    return Planar(providers=providers, models=models, telemetry=telemetry, retry=once_each)
 
 
 def _lasting(completion: Completion) -> tuple[object, ...]:
