@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from planar.errors import ConfigurationError, PlanarError, UnsupportedError
+from planar.errors import ConfigurationError, UnsupportedError
 from planar.events import Event
 from planar.protocols import Call
-from planar.providers._http import Endpoint, secret_of
+from planar.providers._http import secret_of
 from planar.providers._http_answer import HttpAnswer
-from planar.providers.openai_compatible import _check_name, _Listed
-from planar.transport import TransportName, header_value
-from planar.types import ChatRequest, Embeddings, EmbedRequest, Health, ModelInfo, Price, Secret
+from planar.providers._vendor import Vendor, key_needed
+from planar.transport import header_value
+from planar.types import ChatRequest, Embeddings, EmbedRequest, ModelInfo, Price, Secret
 from planar.wire._base import WireRequest
 from planar.wire.anthropic_messages import (
     VERSION,
@@ -31,7 +31,7 @@ _BASE_URL = "https://api.anthropic.com"
 _MOST_PAGES = 100
 
 
-class Anthropic:
+class Anthropic(Vendor):
     """The models of Anthropic, over its Messages; or of another server that speaks them, such as llama.cpp's.
 
     Making one does no I/O. It may be used from several event loops and threads.
@@ -54,11 +54,6 @@ class Anthropic:
         ConfigurationError: An argument cannot work.
     """
 
-    describe: Callable[[str], ModelInfo | None]
-    """What is known of a model without asking; there only if `models`, `prices` or `region` was given."""
-    default_models: Callable[[], Sequence[str]]
-    """What `model="auto"` may use; there only where `describe` is."""
-
     def __init__(
         self,
         *,
@@ -73,17 +68,12 @@ class Anthropic:
         region: str | None = None,
         prices: Mapping[str, Price] | None = None,
     ) -> None:
-        _check_name(name)
-        self.name = name
         self._version = header_value("version", version)
         if api_key is not None and auth_token is not None:
             raise ConfigurationError(f"{name}: give api_key or auth_token, not both")
         if api_key is None and auth_token is None and base_url is None:
-            raise ConfigurationError(
-                f"{name}: api_key is needed (its own tools read ANTHROPIC_API_KEY;"
-                " Planar reads the environment only in Planar.from_env())"
-            )
-        self._endpoint = Endpoint(
+            raise key_needed(name, "ANTHROPIC_API_KEY")
+        super().__init__(
             name=name,
             base_url=base_url or _BASE_URL,
             refusal=error_from,
@@ -91,17 +81,12 @@ class Anthropic:
             key=secret_of(api_key if auth_token is None else auth_token, owner=name),
             key_header=("x-api-key", "") if auth_token is None else ("authorization", "Bearer "),
             http_client=http_client,
+            listing=encode_models(version=version),
+            read_listing=decode_models,
+            models=models,
+            region=region,
+            prices=prices,
         )
-        if models is not None or prices is not None or region is not None:
-            listed = _Listed(models, region=region, prices=prices or {})
-            self.describe, self.default_models = listed.describe, listed.default_models
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(name={self.name!r}, base_url={self._endpoint.base_url!r})"
-
-    def use_transport(self, library: TransportName) -> None:
-        """Which HTTP library to use; for the client, before the first request."""
-        self._endpoint.use(library)
 
     def stream(
         self, request: ChatRequest, *, model: str, call: Call
@@ -151,15 +136,3 @@ class Anthropic:
             if after is None:
                 break
         return tuple(found)
-
-    async def check(self) -> Health:
-        """Whether it can be reached and accepts our key. Never raises."""
-        try:
-            await self._endpoint.fetch(encode_models(version=self._version), now=0.0)
-        except PlanarError as error:
-            return Health(ok=False, message=error.message, age=0.0)
-        return Health(ok=True, age=0.0)
-
-    async def aclose(self) -> None:
-        """Close the connections of the running loop. A client that was given stays open."""
-        await self._endpoint.aclose()

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Any
 
-from planar.errors import ConfigurationError, PlanarError
+from planar.errors import ConfigurationError
 from planar.events import Event
 from planar.protocols import Call
-from planar.providers._http import Endpoint, secret_of
+from planar.providers._http import secret_of
 from planar.providers._http_answer import HttpAnswer
-from planar.providers.openai_compatible import _check_name, _Listed
-from planar.transport import TransportName
-from planar.types import ChatRequest, Embeddings, EmbedRequest, Health, ModelInfo, Price, Secret
+from planar.providers._vendor import Vendor
+from planar.types import ChatRequest, Embeddings, EmbedRequest, ModelInfo, Price, Secret
 from planar.wire._base import WireRequest
 from planar.wire._errors import request_id
 from planar.wire.ollama_chat import (
@@ -29,7 +28,7 @@ from planar.wire.ollama_chat import (
 )
 
 
-class Ollama:
+class Ollama(Vendor):
     """The models of an Ollama server.
 
     Making one does no I/O. It may be used from several event loops and threads.
@@ -55,11 +54,6 @@ class Ollama:
         ConfigurationError: An argument cannot work.
     """
 
-    describe: Callable[[str], ModelInfo | None]
-    """What is known of a model without asking; there only if `models`, `prices` or `region` was given."""
-    default_models: Callable[[], Sequence[str]]
-    """What `model="auto"` may use; there only where `describe` is."""
-
     def __init__(
         self,
         *,
@@ -74,30 +68,23 @@ class Ollama:
         region: str | None = None,
         prices: Mapping[str, Price] | None = None,
     ) -> None:
-        _check_name(name)
         if num_ctx is not None and num_ctx < 1:
             raise ConfigurationError(f"{name}: num_ctx must be at least 1, not {num_ctx}")
-        self.name = name
         self._num_ctx = num_ctx
         self._keep_alive = keep_alive
-        self._endpoint = Endpoint(
+        super().__init__(
             name=name,
             base_url=base_url,
             refusal=error_from,
             headers=headers,
             key=secret_of(api_key, owner=name),
             http_client=http_client,
+            listing=LIST_MODELS,
+            read_listing=decode_models,
+            models=models,
+            region=region,
+            prices=prices,
         )
-        if models is not None or prices is not None or region is not None:
-            listed = _Listed(models, region=region, prices=prices or {})
-            self.describe, self.default_models = listed.describe, listed.default_models
-
-    def __repr__(self) -> str:
-        return f"Ollama(name={self.name!r}, base_url={self._endpoint.base_url!r})"
-
-    def use_transport(self, library: TransportName) -> None:
-        """Which HTTP library to use; for the client, before the first request."""
-        self._endpoint.use(library)
 
     def stream(
         self, request: ChatRequest, *, model: str, call: Call
@@ -144,15 +131,3 @@ class Ollama:
         """
         _, body = await self._endpoint.fetch(LIST_MODELS, now=0.0)
         return decode_models(body, provider=self.name)
-
-    async def check(self) -> Health:
-        """Whether it can be reached and accepts our key. Never raises."""
-        try:
-            await self.models()
-        except PlanarError as error:
-            return Health(ok=False, message=error.message, age=0.0)
-        return Health(ok=True, age=0.0)
-
-    async def aclose(self) -> None:
-        """Close the connections of the running loop. A client that was given stays open."""
-        await self._endpoint.aclose()

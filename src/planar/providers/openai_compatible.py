@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from planar.errors import ConfigurationError, PlanarError
+from planar.errors import ConfigurationError
 from planar.events import Event
 from planar.protocols import Call
-from planar.providers._http import Endpoint, secret_of
+from planar.providers._http import secret_of
 from planar.providers._http_answer import HttpAnswer
-from planar.transport import TransportName, header_value
-from planar.types import ChatRequest, Embeddings, EmbedRequest, Health, ModelInfo, Price, Secret
+from planar.providers._vendor import Vendor, key_needed
+from planar.transport import header_value
+from planar.types import ChatRequest, Embeddings, EmbedRequest, ModelInfo, Price, Secret
 from planar.wire._base import WireRequest
 from planar.wire._errors import request_id
 from planar.wire.dialects import COMPATIBLE, DIALECTS, Dialect
@@ -31,7 +32,7 @@ from planar.wire.openai_chat import (
 _LIST_MODELS = WireRequest(path="/models", body=b"", method="GET", headers={"accept": "application/json"})
 
 
-class OpenAICompatible:
+class OpenAICompatible(Vendor):
     """Models behind a server of OpenAI's chat wire: vLLM, llama.cpp, Groq, DeepSeek, Mistral, OpenRouter and more.
 
     Making one does no I/O. It may be used from several event loops and threads.
@@ -53,11 +54,6 @@ class OpenAICompatible:
         ConfigurationError: An argument cannot work.
     """
 
-    describe: Callable[[str], ModelInfo | None]
-    """What is known of a model without asking; there only if `models`, `prices` or `region` was given."""
-    default_models: Callable[[], Sequence[str]]
-    """What `model="auto"` may use; there only where `describe` is."""
-
     def __init__(
         self,
         *,
@@ -72,37 +68,28 @@ class OpenAICompatible:
         prices: Mapping[str, Price] | None = None,
     ) -> None:
         self._dialect = _dialect_of(dialect, base_url)
-        self.name = name or self._dialect.name
-        _check_name(self.name)
+        owner = name or self._dialect.name
         address = base_url or self._dialect.base_url
         if address is None:
-            raise ConfigurationError(f"{self.name}: base_url is needed: the dialect {self._dialect.name} has none")
-        key = secret_of(api_key, owner=self.name)
+            raise ConfigurationError(f"{owner}: base_url is needed: the dialect {self._dialect.name} has none")
+        key = secret_of(api_key, owner=owner)
         if key is None and base_url is None and self._dialect.key_required:
-            raise ConfigurationError(
-                f"{self.name}: api_key is needed (its own tools read {self._dialect.key_env};"
-                " Planar reads the environment only in Planar.from_env())"
-            )
+            raise key_needed(owner, str(self._dialect.key_env))
         bearer = self._dialect.auth == "bearer"
-        self._endpoint = Endpoint(
-            name=self.name,
+        super().__init__(
+            name=owner,
             base_url=address,
             refusal=error_from,
             headers=headers,
             key=key,
             key_header=("authorization", "Bearer ") if bearer else ("api-key", ""),
             http_client=http_client,
+            listing=_LIST_MODELS,
+            read_listing=decode_models,
+            models=models,
+            region=region,
+            prices=prices,
         )
-        if models is not None or prices is not None or region is not None:
-            listed = _Listed(models, region=region, prices=prices or {})
-            self.describe, self.default_models = listed.describe, listed.default_models
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(name={self.name!r}, base_url={self._endpoint.base_url!r})"
-
-    def use_transport(self, library: TransportName) -> None:
-        """Which HTTP library to use; for the client, before the first request."""
-        self._endpoint.use(library)
 
     def stream(
         self, request: ChatRequest, *, model: str, call: Call
@@ -155,47 +142,6 @@ class OpenAICompatible:
         _, body = await self._endpoint.fetch(_LIST_MODELS, now=0.0)
         return decode_models(body, provider=self.name)
 
-    async def check(self) -> Health:
-        """Whether it can be reached and accepts our key. Never raises."""
-        try:
-            await self.models()
-        except PlanarError as error:
-            return Health(ok=False, message=error.message, age=0.0)
-        return Health(ok=True, age=0.0)
-
-    async def aclose(self) -> None:
-        """Close the connections of the running loop. A client that was given stays open."""
-        await self._endpoint.aclose()
-
-
-class _Listed:
-    """What the operator says of the models."""
-
-    __slots__ = ("_models", "_open", "_prices", "_region")
-
-    def __init__(
-        self,
-        models: Mapping[str, ModelInfo] | Sequence[str] | None,
-        *,
-        region: str | None,
-        prices: Mapping[str, Price],
-    ) -> None:
-        self._open = models is None
-        self._region = region
-        self._prices = dict(prices)
-        given = models if isinstance(models, Mapping) else {model: ModelInfo(id=model) for model in models or ()}
-        self._models = {model: self._filled(info) for model, info in given.items()}
-
-    def _filled(self, info: ModelInfo) -> ModelInfo:
-        return replace(info, region=info.region or self._region, price=info.price or self._prices.get(info.id))
-
-    def describe(self, model: str) -> ModelInfo | None:
-        known = self._models.get(model)
-        return self._filled(ModelInfo(id=model)) if known is None and self._open else known
-
-    def default_models(self) -> Sequence[str]:
-        return tuple(self._models)
-
 
 def _dialect_of(dialect: str | Dialect | None, base_url: str | None) -> Dialect:
     if isinstance(dialect, Dialect):
@@ -209,8 +155,3 @@ def _dialect_of(dialect: str | Dialect | None, base_url: str | None) -> Dialect:
         if known.base_url is not None and host == urlsplit(known.base_url).hostname and host != "localhost":
             return known
     return DIALECTS["azure"] if host.endswith((".azure.com", ".azure.us")) else COMPATIBLE
-
-
-def _check_name(name: str) -> None:
-    if not name.strip() or ":" in name:
-        raise ConfigurationError(f"{name!r} cannot be a provider's name: it stands before the ':' in provider:model")

@@ -32,13 +32,13 @@ from planar.wire._anthropic_messages import (
 )
 from planar.wire._anthropic_models import Habits, budget_of, habits_of
 from planar.wire._base import WireRequest
+from planar.wire._body import merge_extra, written
 from planar.wire._errors import Upstream, error_of
 from planar.wire._framing import StreamFraming, WholeFraming
 from planar.wire._json import as_dict, as_list, as_text, loads
 from planar.wire._left_out import LeftOut
 from planar.wire._openai_decode import document_of
 from planar.wire._schema_subset import ANTHROPIC, fitted
-from planar.wire.openai_chat import _merge, _written
 
 __all__ = [
     "VERSION",
@@ -124,7 +124,7 @@ def encode_chat(
     body = _fields(request, model=model, provider=provider, version=version, left=left)
     return WireRequest(
         path="/v1/messages",
-        body=_written(body),
+        body=written(body),
         headers=_headers(version, "text/event-stream" if request.streamed else _JSON),
         notices=tuple(left.notices),
     )
@@ -150,7 +150,7 @@ def _fields(request: ChatRequest, *, model: str, provider: str, version: str, le
     _options(request, body, left)
     _breakpoints(request, body, left)
     body["stream"] = request.streamed
-    _merge(request.extra_body, provider, body)
+    merge_extra(request.extra_body, provider, body)
     return body
 
 
@@ -301,7 +301,7 @@ def encode_count(
     left = LeftOut(provider, strict=strict)
     body = _fields(request, model=model, provider=provider, version=version, left=left)
     counted = {field: body[field] for field in _COUNTED if field in body}
-    return WireRequest(path="/v1/messages/count_tokens", body=_written(counted), headers=_headers(version, _JSON))
+    return WireRequest(path="/v1/messages/count_tokens", body=written(counted), headers=_headers(version, _JSON))
 
 
 def decode_count(body: bytes, *, provider: str) -> int:

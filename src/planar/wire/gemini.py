@@ -23,6 +23,7 @@ from planar.types import (
     Usage,
 )
 from planar.wire._base import MAX_EVENT, WireRequest
+from planar.wire._body import merge_extra, vector, written
 from planar.wire._errors import Upstream, error_of
 from planar.wire._framing import StreamFraming, WholeFraming
 from planar.wire._gemini_answer import GenerateAnswer, failure_of
@@ -34,7 +35,6 @@ from planar.wire._left_out import LeftOut
 from planar.wire._openai_decode import document_of
 from planar.wire._openai_usage import Counter
 from planar.wire._schema_subset import GEMINI, fitted
-from planar.wire.openai_chat import _merge, _vector, _written
 
 __all__ = [
     "WIRE",
@@ -109,7 +109,7 @@ def encode_chat(request: ChatRequest, *, model: str, provider: str = "gemini", s
     verb = "streamGenerateContent?alt=sse" if request.streamed else "generateContent"
     return WireRequest(
         path=f"/{_resource(model)}:{verb}",
-        body=_written(body),
+        body=written(body),
         headers=_STREAMED if request.streamed else _WHOLE,
         notices=tuple(left.notices),
     )
@@ -138,7 +138,7 @@ def _fields(request: ChatRequest, *, model: str, provider: str, left: LeftOut) -
     if config:
         body["generationConfig"] = config
     _options(request, body, left)
-    _merge(request.extra_body, provider, body)
+    merge_extra(request.extra_body, provider, body)
     return body
 
 
@@ -218,7 +218,7 @@ def encode_count(
     counted: dict[str, Any] = {"generateContentRequest": {"model": _resource(model), **body}}
     if vertex:
         counted = {name: body[name] for name in ("contents", "systemInstruction", "tools") if name in body}
-    return WireRequest(path=f"/{_resource(model)}:countTokens", body=_written(counted), headers=_WHOLE)
+    return WireRequest(path=f"/{_resource(model)}:countTokens", body=written(counted), headers=_WHOLE)
 
 
 def decode_count(body: bytes, *, provider: str) -> int:
@@ -246,10 +246,10 @@ def encode_embeddings(request: EmbedRequest, *, model: str, provider: str = "gem
     common: dict[str, Any] = {"model": _resource(model)}
     if request.dimensions is not None:
         common["outputDimensionality"] = request.dimensions
-    _merge(request.extra_body, provider, common)
+    merge_extra(request.extra_body, provider, common)
     items = [{**common, "content": {"parts": [{"text": text}]}} for text in request.inputs]
     return WireRequest(
-        path=f"/{_resource(model)}:batchEmbedContents", body=_written({"requests": items}), headers=_WHOLE
+        path=f"/{_resource(model)}:batchEmbedContents", body=written({"requests": items}), headers=_WHOLE
     )
 
 
@@ -268,7 +268,7 @@ def decode_embeddings(body: bytes, *, provider: str, model: str, count: int | No
         raise ProviderProtocolError(f"the provider sent {len(items)} of {wanted}", provider=provider)
     usage = as_dict(document.get("usageMetadata"))
     return Embeddings(
-        vectors=tuple(_vector(as_dict(item).get("values"), provider) for item in items),
+        vectors=tuple(vector(as_dict(item).get("values"), provider) for item in items),
         model=model,
         provider=provider,
         usage=Usage(input_tokens=Counter().read(usage, "promptTokenCount"), raw=usage) if usage else None,

@@ -13,13 +13,13 @@ from typing import Any
 from planar.errors import InvalidRequestError, ProviderProtocolError
 from planar.types import JSON, ChatRequest, Embeddings, EmbedRequest, ModelInfo, Secret, Tool, ToolChoice
 from planar.wire._base import WireRequest
+from planar.wire._body import merge_extra, vector, written
 from planar.wire._errors import Upstream, Words, error_of
 from planar.wire._json import as_dict, as_list, as_text, loads
 from planar.wire._left_out import LeftOut
 from planar.wire._ollama_decode import ChatDecoder, WholeDecoder, failure_of, ollama_words, usage_of
 from planar.wire._ollama_messages import encode_messages
 from planar.wire._openai_decode import document_of
-from planar.wire.openai_chat import _merge, _vector, _written
 
 __all__ = [
     "LIST_MODELS",
@@ -97,10 +97,10 @@ def encode_chat(
     if request.cache is not None:
         left.drop("prompt_cache_key", "Ollama decides by itself what to remember")
     body["stream"] = request.streamed
-    _merge(request.extra_body, provider, body)
+    merge_extra(request.extra_body, provider, body)
     return WireRequest(
         path="/api/chat",
-        body=_written(body),
+        body=written(body),
         headers=_STREAMED if request.streamed else _WHOLE,
         notices=tuple(left.notices),
     )
@@ -168,8 +168,8 @@ def encode_embeddings(
         body["dimensions"] = request.dimensions
     if keep_alive is not None:
         body["keep_alive"] = keep_alive
-    _merge(request.extra_body, provider, body)
-    return WireRequest(path="/api/embed", body=_written(body), headers=_WHOLE)
+    merge_extra(request.extra_body, provider, body)
+    return WireRequest(path="/api/embed", body=written(body), headers=_WHOLE)
 
 
 def decode_embeddings(body: bytes, *, provider: str, model: str, count: int | None = None) -> Embeddings:
@@ -194,7 +194,7 @@ def decode_embeddings(body: bytes, *, provider: str, model: str, count: int | No
         wanted = "vectors" if count is None else f"{count} vectors"
         raise ProviderProtocolError(f"the provider sent {len(vectors)} of {wanted}", provider=provider)
     return Embeddings(
-        vectors=tuple(_vector(vector, provider) for vector in vectors),
+        vectors=tuple(vector(each, provider) for each in vectors),
         model=as_text(document.get("model")) or model,
         provider=provider,
         usage=usage_of(document),

@@ -5,17 +5,15 @@ Source: the types of the `openai` package 3.54.0 and the documentation of the co
 
 from __future__ import annotations
 
-import base64
-import binascii
-import struct
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from planar.errors import InvalidRequestError, ProviderProtocolError
 from planar.types import ChatRequest, Embeddings, EmbedRequest, ModelInfo, OutputSchema, Secret, Tool, ToolChoice
 from planar.wire._base import WireRequest
+from planar.wire._body import merge_extra, vector, written
 from planar.wire._errors import Upstream, error_of, words_of
-from planar.wire._json import as_dict, as_list, as_text, dumps, loads
+from planar.wire._json import as_dict, as_list, as_text, loads
 from planar.wire._left_out import LeftOut
 from planar.wire._openai_decode import ChatDecoder, WholeDecoder, document_of, refuse_failure
 from planar.wire._openai_messages import encode_messages
@@ -79,10 +77,10 @@ def encode_chat(
     body["stream"] = request.streamed
     if request.streamed and dialect.usage_option:
         body["stream_options"] = {"include_usage": True}
-    _merge(request.extra_body, name, body)
+    merge_extra(request.extra_body, name, body)
     return WireRequest(
         path="/chat/completions",
-        body=_written(body),
+        body=written(body),
         headers=_STREAMED if request.streamed else _WHOLE,
         notices=tuple(left.notices),
     )
@@ -94,23 +92,6 @@ def _continue(body: dict[str, Any], dialect: Dialect, left: LeftOut) -> None:
         left.refuse("resume", f"the dialect {dialect.name} cannot go on with an answer")
     body.update(form.body)
     body["messages"][-1].update(form.message)
-
-
-def _merge(extra_body: Mapping[str, Any], name: str, body: dict[str, Any]) -> None:
-    """The caller's own fields come last and win: they are the way around this module."""
-    if name not in extra_body:
-        return
-    fields = extra_body[name]
-    if not isinstance(fields, Mapping):
-        raise InvalidRequestError(f"extra_body[{name!r}]: fields of the body are needed", param="extra_body")
-    body.update(cast("Mapping[str, Any]", fields))
-
-
-def _written(body: dict[str, Any]) -> bytes:
-    try:
-        return dumps(body)
-    except ValueError as error:
-        raise InvalidRequestError(f"the request {error}", param="extra_body") from error
 
 
 def _scalars(request: ChatRequest, body: dict[str, Any], dialect: Dialect, left: LeftOut) -> None:
@@ -224,8 +205,8 @@ def encode_embeddings(
         if "dimensions" not in dialect.fields:
             LeftOut(name).refuse("dimensions", f"the dialect {dialect.name} cannot shorten vectors")
         body[dialect.renamed.get("dimensions", "dimensions")] = request.dimensions
-    _merge(request.extra_body, name, body)
-    return WireRequest(path="/embeddings", body=_written(body), headers=_WHOLE)
+    merge_extra(request.extra_body, name, body)
+    return WireRequest(path="/embeddings", body=written(body), headers=_WHOLE)
 
 
 def decode_embeddings(body: bytes, *, provider: str, model: str, count: int | None = None) -> Embeddings:
@@ -253,24 +234,11 @@ def decode_embeddings(body: bytes, *, provider: str, model: str, count: int | No
         items.sort(key=lambda item: int(item["index"]))
     usage = as_dict(document.get("usage"))
     return Embeddings(
-        vectors=tuple(_vector(item.get("embedding"), provider) for item in items),
+        vectors=tuple(vector(item.get("embedding"), provider) for item in items),
         model=as_text(document.get("model")) or model,
         provider=provider,
         usage=usage_of(usage) if usage else None,
     )
-
-
-def _vector(value: object, provider: str) -> tuple[float, ...]:
-    """A list of numbers, or the base64 of little-endian 32-bit floats."""
-    try:
-        if isinstance(value, str):
-            data = base64.b64decode(value, validate=True)
-            return struct.unpack(f"<{len(data) // 4}f", data)
-        if isinstance(value, list):
-            return tuple(float(number) for number in as_list(cast("object", value)))
-    except (binascii.Error, struct.error, TypeError, ValueError) as error:
-        raise ProviderProtocolError(f"the provider sent a vector that is none: {error}", provider=provider) from None
-    raise ProviderProtocolError("the provider sent a vector that is none", provider=provider)
 
 
 def decode_models(body: bytes, *, provider: str) -> tuple[ModelInfo, ...]:

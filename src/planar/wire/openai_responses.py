@@ -16,12 +16,13 @@ from typing import Any
 from planar.errors import InvalidRequestError, ProviderProtocolError
 from planar.types import JSON, ChatRequest, OutputSchema, Tool, ToolChoice
 from planar.wire._base import WireRequest
+from planar.wire._body import merge_extra, written
 from planar.wire._left_out import LeftOut
 from planar.wire._openai_decode import document_of, refuse_failure
 from planar.wire._openai_schema import NotStrictError, strict_schema
 from planar.wire._responses_decode import ChatDecoder, WholeDecoder
 from planar.wire._responses_items import WIRE, Habits, encode_items
-from planar.wire.openai_chat import _merge, _written, error_from
+from planar.wire.openai_chat import error_from
 
 __all__ = ["WIRE", "ChatDecoder", "WholeDecoder", "decode_count", "encode_chat", "encode_count", "error_from"]
 
@@ -69,7 +70,7 @@ def encode_chat(request: ChatRequest, *, model: str, provider: str = "openai", s
     body = _fields(request, model=model, provider=provider, left=left)
     return WireRequest(
         path="/responses",
-        body=_written(body),
+        body=written(body),
         headers=_STREAMED if request.streamed else _WHOLE,
         notices=tuple(left.notices),
     )
@@ -89,7 +90,7 @@ def _fields(request: ChatRequest, *, model: str, provider: str, left: LeftOut) -
     if request.output is not None:
         body["text"] = {"format": _format(request.output, left)}
     body["stream"] = request.streamed
-    _merge(request.extra_body, provider, body)
+    merge_extra(request.extra_body, provider, body)
     return body
 
 
@@ -176,7 +177,7 @@ def encode_count(request: ChatRequest, *, model: str, provider: str = "openai", 
     """
     body = _fields(request, model=model, provider=provider, left=LeftOut(provider, strict=strict))
     counted = {field: body[field] for field in _COUNTED if field in body}
-    return WireRequest(path="/responses/input_tokens", body=_written(counted), headers=_WHOLE)
+    return WireRequest(path="/responses/input_tokens", body=written(counted), headers=_WHOLE)
 
 
 def decode_count(body: bytes, *, provider: str) -> int:
