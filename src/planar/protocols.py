@@ -95,6 +95,7 @@ class Provider(Protocol):
         Raises:
             RequestError: This request cannot succeed here.
             ProviderError: The provider failed.
+            ConfigurationError: The provider itself cannot work: its model's file is damaged, it was closed.
         """
         ...
 
@@ -124,7 +125,10 @@ class KnowsModels(Protocol):
     """A provider that can describe its models without asking anybody, such as a local one."""
 
     def describe(self, model: str) -> ModelInfo | None:
-        """What is known of `model`; `None` if the provider certainly does not serve it. No I/O."""
+        """What is known of `model`; `None` if the provider certainly does not serve it.
+
+        No network; a local provider may read the beginning of its model's file, once.
+        """
         ...
 
     def default_models(self) -> Sequence[str]:

@@ -349,11 +349,14 @@ class Run:
         bound = None if stop is None else first_hold(stop.candidate)
         if stop is None or bound is None or not core.hedges.take(cost_bound=bound):
             return None
+        other: OpenAttempt | None = None
         try:
             self._doubled = other = await self._held(stop, Fold())
         except TenantError:
-            core.hedges.settle(cost_bound=bound, cost=0)
             return None  # no money for two: the first goes on alone
+        finally:
+            if other is None:
+                core.hedges.settle(cost_bound=bound, cost=0)
         self._doubled_bound = bound
         return other
 
