@@ -396,10 +396,10 @@ class TruncatedStreamError(StreamInterruptedError):
 
 
 class RouteExhaustedError(ProviderError):
-    """Every deployment of the route was tried and failed. The last failure is `__cause__`.
+    """Several deployments of the route were tried, and nobody else may be. The last failure is `__cause__`.
 
     Attributes:
-        attempts: All of them, in order, each with its error.
+        attempts: Those that failed, each with its error.
     """
 
     def __init__(self, message: str, *, attempts: tuple[Attempt, ...]) -> None:

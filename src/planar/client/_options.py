@@ -49,7 +49,8 @@ class CallOptions(TypedDict, total=False):
             `"continue"` with a deployment that can go on where it stopped, or `"restart"` for callers who watch
             `.events()` and throw away what they have when they see `Resumed`.
         hedge: Ask a second deployment when the first has not begun after the time in which 95 % do
-            (`planar.HedgePolicy`); whoever begins first is kept. Off by default. A call with tools is never hedged.
+            (`planar.HedgePolicy`); whoever begins first is kept. Off by default. A call with tools or `extra_body` is
+            never hedged.
         strict: Refuse what a deployment would leave out, instead of telling it in a `Notice`.
         wire: The form to ask for: `"streamed"` or `"whole"`.
         on_low_budget: `"clamp"` (default) shortens the answer to what the tenant can pay, `"refuse"` raises.
