@@ -256,6 +256,37 @@ async def test_an_answer_slower_than_the_minimum_rate_is_ended() -> None:
     assert "".join(tokens) == caught.value.partial.text
 
 
+async def test_keep_alives_do_not_make_an_answer_faster() -> None:
+    async def second() -> None:
+        await anyio.sleep(1)
+
+    slow: list[Step] = [TextDelta("a"), *([second, (), second, (), second, (), second, TextDelta("b")] * 20)]
+    client = client_of(scripted(slow))
+    before = anyio.current_time()
+
+    with pytest.raises(planar.StreamInterruptedError, match=r"at 0\.2\d* tokens/s"):
+        await client.infer("Rivers?", model="any", timeouts=planar.Timeouts(min_rate=3))
+
+    assert anyio.current_time() - before == pytest.approx(5, abs=1.1)
+
+
+async def test_what_the_caller_has_to_mend_comes_bare() -> None:
+    wrong = planar.InvalidRequestError("wrong", status=400)
+    client = client_of(scripted([BROKEN]), scripted([wrong], name="two"))
+
+    with pytest.raises(planar.InvalidRequestError) as caught:
+        await client.infer("Rivers?", model="any")
+
+    assert caught.value is wrong
+    assert wrong.__notes__ == ["before it: one:default: it broke"]
+
+
+async def test_a_wait_of_just_the_longest_is_waited() -> None:
+    client = client_of(scripted([planar.RateLimitedError("slow down", retry_after=60.0)], "Ebro"))
+
+    assert (await client.infer("Rivers?", model="any")).text == "Ebro"
+
+
 async def test_the_callers_own_slowness_does_not_count() -> None:
     client = client_of(scripted([*map(TextDelta, "abcdefgh"), Finish("stop")]))
     tokens: list[str] = []

@@ -143,7 +143,7 @@ async def test_a_refused_key_is_asked_last_for_a_while_and_is_no_outage() -> Non
 async def test_a_route_knows_how_its_deployments_are_doing() -> None:
     client = client_of(ScriptedProvider([lambda: anyio.sleep(0.2), *ScriptedProvider("Ebro")._scripts[0]], name="one"))
     for _ in range(3):
-        await client.infer("Rivers?", model="any")
+        await client.infer("Rivers?", model="any", wire="streamed")
     await anyio.sleep(5)
 
     health = client.plan("Rivers?", model="any").order[0].health

@@ -55,6 +55,7 @@ class OpenAttempt:
         "_pace",
         "_request",
         "_settled",
+        "_streamed",
         "_told_late",
         "_watch",
         "booking",
@@ -100,6 +101,7 @@ class OpenAttempt:
         self._settled: Booking | None = None
         self._watch: Watch | None = None
         self._told_late: Usage | None = None
+        self._streamed = False
         self.response = ResponseInfo()
         self.booking: Booking | None = None
         self.notices: list[Notice] = []
@@ -154,7 +156,7 @@ class OpenAttempt:
         booking, order = self.booking, self._order
         assert booking is not None
         # A whole answer cannot be cut in the middle, so a tenant with a budget gets the streamed form.
-        streamed = order.wire != "whole" or booking.bounded
+        self._streamed = streamed = order.wire != "whole" or booking.bounded
         request = self._request
         if request.max_tokens != booking.max_tokens or request.streamed != streamed:
             request = replace(request, max_tokens=booking.max_tokens, streamed=streamed)
@@ -192,20 +194,22 @@ class OpenAttempt:
             batch = await batches.__anext__()
         except StopAsyncIteration:
             raise ProviderProtocolError(f"{self.deployment.name} ended its stream without a Finish event") from None
+        if self._pace is not None and self.spoke:
+            self._pace.waited(self.now() - now)
         if batch:
             fold.take(batch)
             if not self.spoke and fold.deltas > self._base[1]:
                 self._speak()
-            elif self._pace is not None and self.spoke:
-                self._pace.waited(self.now() - now)
+                if self._pace is not None:
+                    self._pace.begin(self.produced)
         return batch
 
     def _speak(self) -> None:
         core = self._core
         self.spoke = True
         self.first = self.now()
-        if self._watch is not None:
-            self._watch.first_token(core.steady(self.loop))
+        if self._watch is not None and self._streamed:
+            self._watch.first_token(core.steady(self.loop))  # a whole answer has no first token
 
     @property
     def produced(self) -> int:

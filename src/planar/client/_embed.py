@@ -14,7 +14,14 @@ from planar.client._ends import final_error
 from planar.client._itinerary import Itinerary, Stop
 from planar.client._loops import Loop, current_loop, shielded
 from planar.client._order import Order
-from planar.errors import ClosedError, DeadlineExceededError, InvalidRequestError, NoRouteError, PlanarError
+from planar.errors import (
+    ClosedError,
+    DeadlineExceededError,
+    InvalidRequestError,
+    NoRouteError,
+    PlanarError,
+    QuotaExceededError,
+)
 from planar.protocols import Call
 from planar.types import Attempt, Embeddings, EmbedRequest, ResponseInfo, Usage, usd
 
@@ -79,10 +86,9 @@ class _Asking:
                 stop = following
 
     async def _attempt(self, stop: Stop, itinerary: Itinerary) -> Embeddings:
-        core, order, name = self._core, self._order, stop.deployment.name
-        terms = Terms(tenant=order.tenant, candidate=stop.candidate, wanted=1, at_once=True, metadata=order.metadata)
-        began = core.steady(self._loop)
-        booking = await book(core.quotas, terms, lease_id=core.new_id(), now=self._loop.monotonic())
+        core = self._core
+        booking, stop = await self._held(stop, itinerary)
+        name, began = stop.deployment.name, core.steady(self._loop)
         watch = core.health.began(name, began)
         await booking.dispatched()
         try:
@@ -101,6 +107,22 @@ class _Asking:
             raise
         watch.succeeded(core.steady(self._loop))
         return await self._settled(answer, booking, stop)
+
+    async def _held(self, stop: Stop, itinerary: Itinerary) -> tuple[Booking, Stop]:
+        """A hold at `stop`, or where money does not reach for it, at the next."""
+        core, order = self._core, self._order
+        while True:
+            terms = Terms(
+                tenant=order.tenant, candidate=stop.candidate, wanted=1, at_once=True, metadata=order.metadata
+            )
+            try:
+                now = self._loop.monotonic()
+                return await book(core.quotas, terms, lease_id=core.new_id(), now=now), stop
+            except QuotaExceededError as error:
+                cheaper = itinerary.instead(error, core.steady(self._loop))
+                if cheaper is None:
+                    raise
+                stop = cheaper
 
     async def _settled(self, answer: Embeddings, booking: Booking, stop: Stop) -> Embeddings:
         # An embedding has no output, so a provider that leaves that count out means none.

@@ -15,6 +15,7 @@ from planar.errors import (
     PlanarError,
     ProviderError,
     QuotaExceededError,
+    RequestError,
     RouteExhaustedError,
     StreamInterruptedError,
     UnsupportedError,
@@ -43,11 +44,16 @@ def final_error(error: PlanarError, attempts: Sequence[Attempt], *, partial: Com
         return error
     if partial is not None and isinstance(error, ProviderError):
         return _interrupted(error, attempts[-1].deployment, partial)
-    failures = tuple(attempt for attempt in attempts if attempt.error is not None)
-    if len({attempt.deployment for attempt in failures}) > 1 and failures[-1].error is error:
+    failures = tuple(sorted((one for one in attempts if one.error is not None), key=lambda one: one.number))
+    others = [one for one in failures if one.error is not error]
+    if isinstance(error, RequestError) and others:
+        # The caller has to act, whoever failed before.
+        error.add_note("before it: " + "; ".join(f"{one.deployment}: {one.error}" for one in others))
+        return error
+    if len({attempt.deployment for attempt in failures}) > 1 and len(others) < len(failures):
         told = "; ".join(f"{attempt.deployment}: {attempt.error}" for attempt in failures)
         return RouteExhaustedError(f"all {len(failures)} attempts failed: {told}", attempts=failures)
-    if len(failures) > 1 and failures[-1].error is error:
+    if len(failures) > 1 and len(others) < len(failures):
         error.add_note(f"after {len(failures)} attempts at {attempts[-1].deployment}")
     return error
 

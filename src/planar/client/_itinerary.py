@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from planar.client._core import Core
 from planar.client._deployments import Deployment
 from planar.client._ends import another_may_serve
-from planar.errors import PlanarError, ProviderConnectionError, QuotaExceededError
+from planar.errors import PlanarError, ProviderConnectionError, ProviderError, QuotaExceededError
 from planar.routing import backoff
 from planar.types import NANO, Candidate, Constraints, Route
 
@@ -130,10 +130,10 @@ class Itinerary:
             (self._pause(failed, now), failed.stop)
             for failed in self._failed.values()
             if failed.error.retryable and able(failed.stop) and self._affordable(failed.stop)
+            if (_retry_after(failed.error) or 0.0) <= self._core.retry.max_wait
         ]
-        longest = self._core.retry.max_wait
         for pause, stop in sorted(waits, key=lambda wait: wait[0]):
-            if pause > longest or (left is not None and pause >= left):
+            if left is not None and pause >= left:
                 return None
             if self._core.retries_of(stop.deployment.name).take(now):
                 return stop.again(pause)
@@ -146,7 +146,7 @@ class Itinerary:
             failed.times,
             base=policy.base,
             cap=policy.cap,
-            retry_after=getattr(failed.error, "retry_after", None),
+            retry_after=_retry_after(failed.error),
             random=self._core.random.random,
         )
         return max(0.0, failed.at + wait - now)
@@ -156,6 +156,10 @@ class Itinerary:
         if ceiling is None:
             return True
         return self._spent is not None and bound is not None and self._spent + bound <= ceiling * NANO
+
+
+def _retry_after(error: PlanarError) -> float | None:
+    return error.retry_after if isinstance(error, ProviderError) else None
 
 
 def _anybody(stop: Stop) -> bool:

@@ -31,6 +31,10 @@ class Pace:
         stall = self.window if timeouts.stall is None else min(timeouts.stall, self.window)
         return replace(timeouts, stall=stall)
 
+    def begin(self, produced: int) -> None:
+        """The answer has begun, with so many tokens: what it took for these is not its pace."""
+        self._begun_at = produced
+
     def waited(self, seconds: float) -> None:
         """Take the time that a read took, once the answer has begun."""
         self._waited += seconds

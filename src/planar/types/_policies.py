@@ -18,8 +18,7 @@ class RetryPolicy:
         attempts: Most attempts of one call: retries, fallbacks, hedges and resumption together. 1 tries once.
         base: Seconds that the first wait may last at most; each further one may last twice as long.
         cap: Seconds that no wait exceeds, but for a `Retry-After` and its jitter.
-        max_wait: Seconds that any wait may last, a `Retry-After` and its jitter too; where it would be longer the call
-            ends with its error.
+        max_wait: Seconds that a `Retry-After` may ask for; where it asks for more, the call ends with that error.
         budget_ratio: Retries of a deployment per call to it, in the long run.
         budget_cap: Retries that a deployment may have saved up. It begins with all of them.
         budget_floor: Retries per second that it may save up without any calls, so that a quiet client can retry.
