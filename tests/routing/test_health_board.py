@@ -364,7 +364,7 @@ def test_a_quantile_is_that_of_the_last_samples_that_are_not_too_old(
 
     kept = sorted(value for at, value in seen[-SAMPLES:] if at >= now - 600.0)
 
-    assert recent.quantile(share, now) == (kept[math.ceil(share * len(kept)) - 1] if kept else None)
+    assert recent.quantiles(now, share) == [kept[math.ceil(share * len(kept)) - 1] if kept else None]
 
 
 @given(values=st.lists(st.floats(0, 10), min_size=1, max_size=300))

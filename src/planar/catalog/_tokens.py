@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 
-from planar.types import Audio, ChatRequest, File, Image, Message, Opaque, Part, Reasoning, ToolCall, ToolResult
+from planar.types import Audio, ChatRequest, File, Image, Opaque, Part, Reasoning, ToolCall, ToolResult
 
 _PER_MESSAGE = 16
 """Role markers and separators of the chat templates we know, generously."""
@@ -19,7 +18,10 @@ def input_bound(request: ChatRequest) -> int:
     A text has at most one token per UTF-8 byte, the only bound that holds for every tokenizer: measured
     0.994 tokens per byte on rare CJK and control characters (cl100k and o200k).
     """
-    total = sum(_PER_MESSAGE + sum(map(_part_bound, _content(message))) for message in request.messages)
+    total = _PER_MESSAGE * len(request.messages)
+    for message in request.messages:
+        content = message.content
+        total += _text_bound(content) if isinstance(content, str) else sum(map(_part_bound, content))
     for tool in request.tools:
         total += _PER_MESSAGE + len(json.dumps([tool.name, tool.description, dict(tool.parameters)]).encode())
     if request.output is not None:
@@ -27,14 +29,14 @@ def input_bound(request: ChatRequest) -> int:
     return total
 
 
-def _content(message: Message) -> Iterable[str | Part]:
-    return (message.content,) if isinstance(message.content, str) else message.content
+def _text_bound(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 def _part_bound(part: str | Part) -> int:
     match part:
         case str():
-            return len(part.encode("utf-8", "surrogatepass"))
+            return _text_bound(part)
         case Image():
             return _PER_IMAGE
         case File() | Audio():
@@ -49,7 +51,7 @@ def _part_bound(part: str | Part) -> int:
         case Opaque():
             return len(json.dumps(dict(part.data)).encode())
         case _:
-            return len(part.text.encode("utf-8", "surrogatepass"))
+            return _text_bound(part.text)
 
 
 def likely_tokens(*, characters: int, deltas: int = 0) -> int:

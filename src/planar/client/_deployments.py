@@ -77,7 +77,7 @@ class Deployments:
             UnknownModelError: None; the message says what there is.
         """
         if model in self.aliases:
-            return tuple(self._deployment(name) for name in self.aliases[model])
+            return tuple([self._deployment(name) for name in self.aliases[model]])
         if model == "auto":
             return self._all()
         if ":" in model:

@@ -196,12 +196,12 @@ class Fold:
     @property
     def text(self) -> str:
         """The answer's text."""
-        return "".join(piece for block in self._blocks if isinstance(block, _Words) for piece in block.text)
+        return "".join([piece for block in self._blocks if isinstance(block, _Words) for piece in block.text])
 
     @property
     def reasoning(self) -> str:
         """The model's thinking, as far as it is shown."""
-        return "".join(piece for block in self._blocks if isinstance(block, _Thought) for piece in block.text)
+        return "".join([piece for block in self._blocks if isinstance(block, _Thought) for piece in block.text])
 
     @property
     def refusal(self) -> str:
@@ -211,15 +211,16 @@ class Fold:
     @property
     def tool_calls(self) -> tuple[ToolCall, ...]:
         """The tools that the model asked for, in order."""
-        return tuple(block.part() for block in self._blocks if isinstance(block, _Request))
+        return tuple([block.part() for block in self._blocks if isinstance(block, _Request)])
 
     def message(self) -> Message:
         """The answer as a turn that can be sent back: signatures and order are kept."""
-        parts: list[Part] = [block.part() for block in self._blocks]
+        blocks = self._blocks
+        if not self.refusals and all(isinstance(block, _Words) and block.signature is None for block in blocks):
+            return Message("assistant", self.text)
+        parts: list[Part] = [block.part() for block in blocks]
         if self.refusals:
             parts.append(Refusal(self.refusal))
-        if all(isinstance(part, Text) and part.signature is None for part in parts):
-            return Message("assistant", self.text)
         return Message("assistant", tuple(parts))
 
     @property

@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
-import sniffio
+
+from planar.transport._loops import on_trio
 
 if TYPE_CHECKING:
     import asyncio
@@ -46,9 +47,7 @@ def current_loop() -> Loop:
     Raises:
         RuntimeError: None does.
     """
-    if sniffio.current_async_library() == "trio":
-        return _TrioLoop()
-    return _AsyncioLoop()
+    return _TrioLoop() if on_trio() else _AsyncioLoop()
 
 
 class _AsyncioLoop:
@@ -66,7 +65,7 @@ class _AsyncioLoop:
     def runs_here(self) -> bool:
         import asyncio
 
-        return sniffio.current_async_library() == "asyncio" and asyncio.get_running_loop() is self._loop
+        return not on_trio() and asyncio.get_running_loop() is self._loop
 
     def spawn(self, work: Callable[[], Awaitable[None]]) -> bool:
         def start() -> None:
@@ -107,7 +106,7 @@ class _TrioLoop:
     def runs_here(self) -> bool:
         import trio
 
-        return sniffio.current_async_library() == "trio" and trio.lowlevel.current_trio_token() is self._token
+        return on_trio() and trio.lowlevel.current_trio_token() is self._token
 
     def spawn(self, work: Callable[[], Awaitable[None]]) -> bool:
         import trio

@@ -18,6 +18,7 @@ Place: TypeAlias = str | tuple[str, str]
 PlaceT = TypeVar("PlaceT", bound=Place)
 LATENCY_SECONDS = 600.0
 """How long a latency is remembered."""
+_UNSEEN = Health()
 
 
 class HealthBoard:
@@ -59,8 +60,10 @@ class HealthBoard:
         """How a deployment is doing now. Of one that was never asked, `Health()`."""
         line = self._lines.get(place)
         if line is None:
-            return Health()
+            return _UNSEEN
         retry_at = line.breaker.retry_at(now)
+        ttft_p50, ttft_p95 = line.ttft.quantiles(now, 0.5, 0.95)
+        (latency_p95,) = line.latency.quantiles(now, 0.95)
         auth_failed = line.auth_failed_at is not None
         return Health(
             ok=retry_at is None and not auth_failed,
@@ -69,9 +72,9 @@ class HealthBoard:
             error_rate=line.breaker.error_rate(now),
             in_flight=line.in_flight,
             ttft=line.ttft.last,
-            ttft_p50=line.ttft.quantile(0.5, now),
-            ttft_p95=line.ttft.quantile(0.95, now),
-            latency_p95=line.latency.quantile(0.95, now),
+            ttft_p50=ttft_p50,
+            ttft_p95=ttft_p95,
+            latency_p95=latency_p95,
             auth_failed=auth_failed,
             retry_at=retry_at,
             age=None if line.reported_at is None else max(0.0, now - line.reported_at),
@@ -85,7 +88,7 @@ class HealthBoard:
         line = self._lines.get(place)
         if line is None:
             return None
-        measured = line.ttft.quantile(policy.quantile, now)
+        (measured,) = line.ttft.quantiles(now, policy.quantile)
         if measured is None or len(line.ttft.ascending(now)) < policy.min_samples:
             return None
         return min(max(measured, policy.min_delay), policy.max_delay)

@@ -32,14 +32,13 @@ class OrderedRouter:
                 param="strategy",
             )
         refusals = [refusal_of(candidate, request) for candidate in candidates]
+        late = [_last_resort(candidate.health) for candidate in candidates]
         passed = [index for index, refusal in enumerate(refusals) if refusal is None]
-        if request.strategy == "pinned":
-            order = passed[:1]
-        else:
-            order = sorted(passed, key=lambda index: _last_resort(candidates[index].health))
+        order = passed[:1] if request.strategy == "pinned" else sorted(passed, key=late.__getitem__)
         places = {index: position for position, index in enumerate(order)}
         verdicts = [
-            _verdict(candidate, refusals[index], places.get(index)) for index, candidate in enumerate(candidates)
+            _verdict(candidate, refusals[index], places.get(index), late=late[index][0])
+            for index, candidate in enumerate(candidates)
         ]
         return Route(request=request, router="OrderedRouter", verdicts=tuple(verdicts))
 
@@ -52,12 +51,12 @@ def _last_resort(health: Health) -> tuple[bool, float]:
     return refused, 0.0
 
 
-def _verdict(candidate: Candidate, refusal: tuple[str, str] | None, place: int | None) -> Verdict:
+def _verdict(candidate: Candidate, refusal: tuple[str, str] | None, place: int | None, *, late: bool) -> Verdict:
     if refusal is not None:
         return Verdict(candidate=candidate, position=None, dropped_by=refusal[0], detail=refusal[1])
     if place is None:
         return Verdict(candidate=candidate, position=None, dropped_by="strategy", detail="pinned to the first")
-    health = candidate.health
-    if not _last_resort(health)[0]:
+    if not late:
         return Verdict(candidate=candidate, position=place, detail="in the alias's order")
+    health = candidate.health
     return Verdict(candidate=candidate, position=place, detail=f"left alone for now: {health.message or health.state}")

@@ -47,7 +47,8 @@ class Recent:
             self._sorted = (until, now, values)
         return values
 
-    def quantile(self, share: float, now: float) -> float | None:
-        """The smallest measurement that `share` (above 0, at most 1) of all do not exceed; `None` without any."""
+    def quantiles(self, now: float, *shares: float) -> list[float | None]:
+        """For each share (above 0, at most 1) the smallest measurement that so many do not exceed, if there is any."""
         values = self.ascending(now)
-        return values[math.ceil(share * len(values)) - 1] if values else None
+        size = len(values)
+        return [values[math.ceil(share * size) - 1] if size else None for share in shares]

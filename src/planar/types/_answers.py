@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from planar.types._messages import Message, ToolCall
 from planar.types._models import Route
-from planar.types._words import JSON, FinishReason, LeaseId
+from planar.types._words import JSON, FinishReason, LeaseId, no_entries
 
 if TYPE_CHECKING:
     from planar.errors import PlanarError
@@ -87,7 +87,7 @@ class ResponseInfo:
     model: str | None = None
     request_id: str | None = None
     service_tier: str | None = None
-    rate_limits: Mapping[str, str] = field(default_factory=dict[str, Any])
+    rate_limits: Mapping[str, str] = field(default_factory=no_entries)
     usage: Usage | None = None
     raw: JSON | None = None
 
@@ -155,7 +155,7 @@ class Completion:
     request_id: str | None = None
     response_id: str | None = None
     service_tier: str | None = None
-    rate_limits: Mapping[str, str] = field(default_factory=dict[str, Any])
+    rate_limits: Mapping[str, str] = field(default_factory=no_entries)
     raw: JSON | None = None
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from planar.errors import ConfigurationError
 from planar.types._requests import Constraints
-from planar.types._words import JSON, BreakerState, Capability, usd
+from planar.types._words import JSON, BreakerState, Capability, no_entries, usd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +159,7 @@ class Candidate:
     output_tokens_bound: int | None = None
     cost_bound: int | None = None
     input_estimated: bool = True
-    health: Health = field(default_factory=Health)
+    health: Health = Health()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,7 +189,7 @@ class Verdict:
     position: int | None
     dropped_by: str | None = None
     detail: str = ""
-    score: Mapping[str, float] = field(default_factory=dict[str, Any])
+    score: Mapping[str, float] = field(default_factory=no_entries)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

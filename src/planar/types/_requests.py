@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
 
 from planar.errors import InvalidRequestError
 from planar.types._messages import Message, OutputSchema, Tool, ToolChoice
-from planar.types._words import JSON, Capability, Effort
+from planar.types._words import JSON, Capability, Effort, no_entries
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +39,7 @@ class ChatRequest:
     logprobs: int | None = None
     service_tier: str | None = None
     cache: str | None = None
-    extra_body: Mapping[str, JSON] = field(default_factory=dict[str, Any])
+    extra_body: Mapping[str, JSON] = field(default_factory=no_entries)
     streamed: bool = True
     continues: bool = False
 
@@ -51,7 +50,7 @@ class EmbedRequest:
 
     inputs: tuple[str, ...]
     dimensions: int | None = None
-    extra_body: Mapping[str, JSON] = field(default_factory=dict[str, Any])
+    extra_body: Mapping[str, JSON] = field(default_factory=no_entries)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,12 +6,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Literal, Self
+from functools import lru_cache
+from typing import Literal, Self
 
 from planar.errors import ConfigurationError, InvalidRequestError, UnknownTenantError
 from planar.types._answers import Usage
 from planar.types._models import Price
-from planar.types._words import Dimension, LeaseId, nano, usd
+from planar.types._words import Dimension, LeaseId, nano, no_entries, usd
 
 _SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 
@@ -28,8 +29,7 @@ class TenantPath(str):
     def __new__(cls, path: str) -> Self:
         if type(path) is cls:
             return path
-        segments = path.split("/") if isinstance(path, str) else []
-        if not 1 <= len(segments) <= 4 or not all(_SEGMENT.fullmatch(segment) for segment in segments):
+        if not isinstance(path, str) or not _is_path(path):
             raise UnknownTenantError(
                 f"{path!r} is not a tenant: write one to four names joined by '/', each of letters, digits and . _ @ -,"
                 " such as 'acme' or 'acme/search/alice'",
@@ -42,6 +42,12 @@ class TenantPath(str):
         """Every scope that a request of this tenant counts against, root first."""
         segments = self.split("/")
         return tuple("/".join(segments[: depth + 1]) for depth in range(len(segments)))
+
+
+@lru_cache(maxsize=1024)  # most calls are made by tenants who have called before
+def _is_path(text: str) -> bool:
+    segments = text.split("/")
+    return len(segments) <= 4 and all(_SEGMENT.fullmatch(segment) for segment in segments)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,7 +201,7 @@ class Charge:
     usage: Usage | None = None
     price: Price | None = None
     flags: frozenset[Literal["estimated", "suspect", "cut", "failed"]] = frozenset()
-    metadata: Mapping[str, str] = field(default_factory=dict[str, Any])
+    metadata: Mapping[str, str] = field(default_factory=no_entries)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,7 +226,7 @@ class LedgerEntry:
     price: Price | None = None
     flags: frozenset[str] = frozenset()
     reason: str = ""
-    metadata: Mapping[str, str] = field(default_factory=dict[str, Any])
+    metadata: Mapping[str, str] = field(default_factory=no_entries)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,6 +37,11 @@ BreakerState: TypeAlias = Literal["closed", "open", "half_open"]
 NANO = 1_000_000_000
 
 
+def no_entries() -> dict[str, Any]:
+    """An empty mapping of its own for each object. `dict[str, Any]` makes one too, in five times the time."""
+    return {}
+
+
 class Secret:
     """A key that cannot be printed, formatted, pickled or copied into a log by accident.
 
