@@ -10,6 +10,7 @@ import pytest
 
 from planar import events, protocols, types
 from planar.events import DELTAS, Delta, Event
+from planar.types._quick import quick
 
 # Filled in while an answer arrives, by the provider, for the client to read.
 FILLED_IN = {types.ResponseInfo}
@@ -101,3 +102,42 @@ def test_a_ground_type_cannot_be_changed() -> None:
 
     with pytest.raises(dataclasses.FrozenInstanceError):
         message.role = "system"  # type: ignore[misc]
+
+
+@quick
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    x: int
+    y: int = 2
+    names: list[str] = dataclasses.field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.x < 0:
+            raise ValueError("x must not be below 0")
+
+
+def test_a_quick_type_keeps_its_arguments_and_its_defaults() -> None:
+    point = Point(x=1)
+
+    assert (point.x, point.y, point.names) == (1, 2, [])
+    assert dataclasses.replace(point, y=3) == Point(x=1, y=3, names=[])
+    assert str(inspect.signature(Point)).startswith("(*, x: 'int', y: 'int' = 2, names: 'list[str]' =")
+
+
+def test_objects_of_a_quick_type_share_no_default() -> None:
+    first, second = Point(x=1), Point(x=1)
+
+    first.names.append("a")
+
+    assert second.names == []
+
+
+def test_a_quick_type_checks_itself_and_cannot_be_changed() -> None:
+    point = Point(x=1)
+
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        point.x = 2  # type: ignore[misc]
+    with pytest.raises(ValueError, match="below 0"):
+        Point(x=-1)
+    with pytest.raises(TypeError, match="unexpected keyword argument"):
+        Point(x=1, z=2)  # type: ignore[call-arg]

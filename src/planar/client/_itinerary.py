@@ -13,9 +13,9 @@ from planar.routing import backoff
 from planar.types import NANO, Candidate, Constraints, Route
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Stop:
-    """The next deployment to ask, `pause` seconds from now."""
+    """The next deployment to ask, `pause` seconds from now. Nothing changes it; freezing it would take longer."""
 
     deployment: Deployment
     candidate: Candidate

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from planar.types._messages import Message, ToolCall
 from planar.types._models import Route
+from planar.types._quick import quick
 from planar.types._words import JSON, FinishReason, LeaseId, no_entries
 
 if TYPE_CHECKING:
     from planar.errors import PlanarError
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
     """Token counts of one completion. Every sub-count is part of its total.
@@ -56,6 +58,7 @@ class TokenLogprob:
     top: tuple[tuple[str, float], ...] = ()
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timings:
     """Seconds that a call took, on the client's clock.
@@ -104,6 +107,7 @@ class CitedSource:
     raw: JSON | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """One try along the route, as it ended.
@@ -122,6 +126,7 @@ class Attempt:
     seconds: float = 0.0
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
     """A stream folded up: the answer, what it cost, and how it came about.

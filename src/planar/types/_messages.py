@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from planar.types._quick import quick
 from planar.types._words import JSON, Role
 
 
@@ -21,6 +22,7 @@ class CacheHint:
     ttl: float | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Text:
     """Plain text. `signature` is a provider's opaque token that must travel back with it."""
@@ -66,6 +68,7 @@ class Audio:
     format: str
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolCall:
     """The model asks for a tool.
@@ -135,6 +138,7 @@ class Opaque:
 Part: TypeAlias = Text | Image | File | Audio | ToolCall | ToolResult | Reasoning | Refusal | Opaque
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Message:
     """One turn of a conversation: who speaks, and text or parts.

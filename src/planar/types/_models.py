@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import ClassVar
 
 from planar.errors import ConfigurationError
+from planar.types._quick import quick
 from planar.types._requests import Constraints
 from planar.types._words import JSON, BreakerState, Capability, no_entries, usd
 
@@ -107,6 +108,7 @@ class ModelInfo:
     raw: JSON | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
     """How a deployment is doing, as last seen. Times are seconds; what was not measured is `None`, never a guess.
@@ -141,6 +143,7 @@ class Health:
     age: float | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
     """A deployment that might answer, with what it would cost and how it is doing.
@@ -162,6 +165,7 @@ class Candidate:
     health: Health = Health()
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteRequest:
     """What the router may know of a request: never its text."""
@@ -175,6 +179,7 @@ class RouteRequest:
     seed: int = 0
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """Why one candidate stands where it stands.
@@ -192,6 +197,7 @@ class Verdict:
     score: Mapping[str, float] = field(default_factory=no_entries)
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """The order in which deployments are tried, and the reasons, for every candidate."""

@@ -8,9 +8,11 @@ from decimal import Decimal
 
 from planar.errors import InvalidRequestError
 from planar.types._messages import Message, OutputSchema, Tool, ToolChoice
+from planar.types._quick import quick
 from planar.types._words import JSON, Capability, Effort, no_entries
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatRequest:
     """A checked request for one answer, in words that every provider's codec understands.

@@ -12,6 +12,7 @@ from typing import Literal, Self
 from planar.errors import ConfigurationError, InvalidRequestError, UnknownTenantError
 from planar.types._answers import Usage
 from planar.types._models import Price
+from planar.types._quick import quick
 from planar.types._words import Dimension, LeaseId, nano, no_entries, usd
 
 _SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
@@ -50,6 +51,12 @@ def _is_path(text: str) -> bool:
     return len(segments) <= 4 and all(_SEGMENT.fullmatch(segment) for segment in segments)
 
 
+def _check_count(name: str, value: int) -> None:
+    if type(value) is not int or value < 0:
+        raise InvalidRequestError(f"{name} must be a whole number of at least 0, not {value!r}", param=name)
+
+
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Amount:
     """What is held or used: whole, never negative. `nano_usd=None` means that the price is unknown."""
@@ -59,11 +66,10 @@ class Amount:
     nano_usd: int | None = 0
 
     def __post_init__(self) -> None:
-        money = 0 if self.nano_usd is None else self.nano_usd
-        counts = (("input_tokens", self.input_tokens), ("output_tokens", self.output_tokens), ("nano_usd", money))
-        for name, value in counts:
-            if type(value) is not int or value < 0:
-                raise InvalidRequestError(f"{name} must be a whole number of at least 0, not {value!r}", param=name)
+        _check_count("input_tokens", self.input_tokens)
+        _check_count("output_tokens", self.output_tokens)
+        if self.nano_usd is not None:
+            _check_count("nano_usd", self.nano_usd)
 
     @property
     def tokens(self) -> int:
@@ -156,6 +162,7 @@ class Limit:
 _PER: Mapping[str, int] = {"minute": 60, "hour": 3600}
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Headroom:
     """What is left under the tightest limit; `None` where nothing bounds it."""
@@ -169,6 +176,7 @@ class Headroom:
         return self.tokens is not None or self.nano_usd is not None
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
     """A hold on every scope of a tenant's path.
@@ -187,6 +195,7 @@ class Lease:
     headroom: Headroom
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Charge:
     """What a call really used, for the ledger.
@@ -204,6 +213,7 @@ class Charge:
     metadata: Mapping[str, str] = field(default_factory=no_entries)
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerEntry:
     """One line of the append-only book.
@@ -229,6 +239,7 @@ class LedgerEntry:
     metadata: Mapping[str, str] = field(default_factory=no_entries)
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
     """What a settle or refund did: the row that now stands in the ledger."""
