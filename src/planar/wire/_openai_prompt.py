@@ -73,7 +73,7 @@ def _messages(prompt: Prompt) -> tuple[Message, ...]:
     items = cast("Sequence[object]", listed)
     if not items:
         _refuse("messages", "the prompt is empty")
-    return tuple(_message(item, f"messages[{number}]") for number, item in enumerate(items))
+    return tuple([_message(item, f"messages[{number}]") for number, item in enumerate(items)])
 
 
 def _refuse(place: str, why: str) -> NoReturn:
