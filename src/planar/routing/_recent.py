@@ -14,15 +14,16 @@ class Recent:
     A report costs next to nothing. They are sorted when somebody asks, and not again before a sixteenth of them is
     new, or a sixteenth of the time has passed after which they are too old.
 
-    Threads may share it: every step that changes it is one step under the GIL, and of two that report at once one
-    may get lost.
+    Threads may share it: every step that changes it is one step under the GIL. Of two that report at once one may get
+    lost, or count as if it came when the other did.
     """
 
-    __slots__ = ("_count", "_samples", "_seconds", "_sorted", "last")
+    __slots__ = ("_count", "_seconds", "_sorted", "_times", "_values", "last")
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._samples: list[tuple[float, float]] = []
+        self._times: list[float] = []
+        self._values: list[float] = []
         self._count = 0
         self._sorted: tuple[int, float, list[float]] = (0, -math.inf, [])  # up to which, when, and the values
         self.last: float | None = None
@@ -32,9 +33,11 @@ class Recent:
         self.last = value
         count = self._count
         if count < SAMPLES:
-            self._samples.append((now, value))
+            self._times.append(now)
+            self._values.append(value)
         else:
-            self._samples[count % SAMPLES] = (now, value)
+            self._times[count % SAMPLES] = now
+            self._values[count % SAMPLES] = value
         self._count = count + 1
 
     def ascending(self, now: float) -> list[float]:
@@ -43,7 +46,11 @@ class Recent:
         if (self._count - until) * _STEP >= max(1, len(values)) or (now - at) * _STEP >= self._seconds:
             oldest = now - self._seconds
             until = self._count
-            values = sorted([value for when, value in list(self._samples) if when >= oldest])
+            values = self._values.copy()
+            times = self._times
+            if min(times, default=now) < oldest:
+                values = [value for when, value in zip(times, values, strict=False) if when >= oldest]
+            values.sort()
             self._sorted = (until, now, values)
         return values
 
