@@ -275,9 +275,10 @@ class OpenAttempt:
 
     def _flags(self, usage: Usage | None, error: PlanarError | None, *, cut: bool) -> frozenset[Flag]:
         flags: set[Flag] = set()
-        if usage is not None:
-            flags |= {"estimated"} if usage.estimated else set()
-            flags |= {"suspect"} if usage.suspect else set()
+        if usage is not None and usage.estimated:
+            flags.add("estimated")
+        if usage is not None and usage.suspect:
+            flags.add("suspect")
         if cut:
             flags.add("cut" if _is_ours(error) else "failed")
         return frozenset(flags)

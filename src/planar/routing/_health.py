@@ -52,9 +52,8 @@ class HealthBoard:
 
         So the last one is never taken away: a deployment that fails is better than none.
         """
-        waits = [(place, self._retry_at(place, now)) for place in places]
-        allowed = [place for place, wait in waits if wait is None]
-        return allowed or [place for place, _ in sorted(waits, key=lambda each: each[1] or now)]
+        allowed = [place for place in places if self._retry_at(place, now) is None]
+        return allowed or sorted(places, key=lambda place: self._retry_at(place, now) or now)
 
     def snapshot(self, place: Place, now: float) -> Health:
         """How a deployment is doing now. Of one that was never asked, `Health()`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from operator import attrgetter
 from typing import ClassVar
 
 from planar.errors import ConfigurationError
@@ -210,7 +211,7 @@ class Route:
     def order(self) -> tuple[Candidate, ...]:
         """The candidates that remain, first choice first."""
         kept = [verdict for verdict in self.verdicts if verdict.position is not None]
-        return tuple(verdict.candidate for verdict in sorted(kept, key=lambda verdict: verdict.position or 0))
+        return tuple([verdict.candidate for verdict in sorted(kept, key=_place)])
 
     def explain(self) -> str:
         """A table for a person: every candidate, its place or why it was dropped, and its bound in USD."""
@@ -226,3 +227,6 @@ class Route:
             "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]) for row in rows
         ]
         return "\n".join([head, *(line.rstrip() for line in body)])
+
+
+_place = attrgetter("position")
