@@ -41,6 +41,7 @@ class OpenAttempt:
         number: From 1 over the whole call; 0 until the hold stands.
         fold: What was said: the call's own, or one for itself where other words stand until it speaks.
         notices: What its terms made worth telling.
+        now: Gives seconds on the client's clock.
         spoke: It has given a delta.
         overtaken: Another was faster.
         record: How it ended; `None` while it has not, and where nobody was asked.
@@ -65,6 +66,7 @@ class OpenAttempt:
         "fold",
         "loop",
         "notices",
+        "now",
         "number",
         "overtaken",
         "record",
@@ -89,6 +91,7 @@ class OpenAttempt:
         self._order = order
         self._request = request
         self.loop = loop
+        self.now = (core.clock or loop).monotonic
         self._manager: AbstractAsyncContextManager[AsyncIterator[Sequence[Event]]] | None = None
         self._batches: AsyncIterator[Sequence[Event]] | None = None
         rate = order.timeouts.min_rate
@@ -334,11 +337,6 @@ class OpenAttempt:
         usage = self._counted(failed=False)
         if usage is not None and not usage.estimated and not self._core.closed:
             self.usage, self.cost = usage, await booking.settle(usage, self._flags(usage, None, cut=True))
-
-    def now(self) -> float:
-        """Seconds on the client's clock."""
-        clock = self._core.clock
-        return self.loop.monotonic() if clock is None else clock.monotonic()
 
 
 def _is_ours(error: PlanarError | None) -> bool:
