@@ -13,11 +13,12 @@ def quick(kind: type[T]) -> type[T]:
     """Fill in a frozen dataclass slot by slot: most of what it costs is that each field is set by its name.
 
     Nothing else is changed: arguments, defaults and `__post_init__` are those that `dataclass` gave it, and once it
-    has been made it cannot be altered.
+    has been made it cannot be altered. A field with a factory must be keyword-only.
     """
     init: Any = kind.__init__
     code = init.__code__
-    plain, named = code.co_varnames[: code.co_argcount], code.co_varnames[code.co_argcount :]
+    count = code.co_argcount
+    plain, named = code.co_varnames[:count], code.co_varnames[count : count + code.co_kwonlyargcount]
     steps: list[str] = []
     scope: dict[str, Any] = {}
     for each in fields(kind):  # type: ignore[arg-type]
