@@ -106,6 +106,13 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
+def chaos(session: nox.Session) -> None:
+    """Ten thousand streams left at random moments, on each transport and event loop: run before a release."""
+    install_for_tests(session)
+    session.run("pytest", "-q", "-s", "tests/client/test_aborted_streams.py", env={"PLANAR_ABORTS": "10000"})
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """A real model streams its answer through Planar, and two tenants share it until one has spent its budget."""
     session.install("-q", *CONSTRAINTS, "-e", ".[llamacpp]", env=BUILD)

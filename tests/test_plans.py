@@ -167,7 +167,7 @@ def test_the_guide_names_every_session_and_no_other():
     named = {name for line in SESSIONS.findall(GUIDE.read_text(encoding="utf-8")) for name in line.split()}
 
     assert {re.sub(r"-3\.\d+$", "", name) for name in named} == sessions
-    assert sessions >= {"tests", "tests_min", "lint", "types", "imports", "docs", "fuzz", "demo"}
+    assert sessions >= {"tests", "tests_min", "lint", "types", "imports", "docs", "chaos", "fuzz", "demo"}
 
 
 def test_the_constraints_pin_each_package_and_name_no_index():

@@ -54,6 +54,7 @@ class HttpxTransport:
         self._max_total = max_total
         self._clients: PerLoop[Any] = PerLoop(make, _close)
         self._request_class: Any = None
+        self._body_class: Any = None
         self._urls: dict[str, Any] = {}
 
     def open(self, request: HttpRequest) -> _Exchange:
@@ -72,9 +73,14 @@ class HttpxTransport:
             url = self._urls[request.url] = built.url
         timeout = {"connect": request.connect, "pool": request.connect, "write": request.answer, "read": request.answer}
         headers = {"accept-encoding": "identity", **request.headers}
-        return self._request_class(
+        made = self._request_class(
             request.method, url, headers=headers, content=request.body, extensions={"timeout": timeout}
         )
+        if request.body:
+            if self._body_class is None:
+                self._body_class = _body_class(type(made.stream))
+            made.stream = self._body_class(request.body)
+        return made
 
     async def aclose(self) -> None:
         """Close the client of this loop; ask other loops to close theirs. A caller's client stays open."""
@@ -83,6 +89,36 @@ class HttpxTransport:
 
 async def _close(client: Any) -> None:
     await client.aclose()
+
+
+def _body_class(library: Any) -> Any:
+    """The library's own kind of body without its generator, of which trio complains when it is dropped half-way."""
+
+    class Body(library):  # type: ignore[misc]
+        def __init__(self, data: bytes) -> None:
+            super().__init__(data)  # pyright: ignore[reportUnknownMemberType]
+            self._data = data
+
+        def __aiter__(self) -> AsyncIterator[bytes]:
+            return _Once(self._data)
+
+    return Body
+
+
+class _Once:
+    __slots__ = ("_left",)
+
+    def __init__(self, data: bytes) -> None:
+        self._left: bytes | None = data
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        data, self._left = self._left, None
+        if data is None:
+            raise StopAsyncIteration
+        return data
 
 
 class _Exchange:
