@@ -10,11 +10,25 @@ EVENT = b'data: {"id":"1","model":"m","choices":[{"index":0,"delta":{"content":"
 CHUNK = b"%x\r\n%s\r\n" % (len(EVENT), EVENT)
 
 
+class Asked:
+    """How many requests came whole."""
+
+    total = 0
+
+
+ASKED = Asked()
+
+
 async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
         head = await reader.readuntil(b"\r\n\r\n")
+        if head.startswith(b"GET /asked"):
+            writer.write(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n%d" % ASKED.total)
+            writer.close()
+            return
         length = next(line for line in head.lower().splitlines() if line.startswith(b"content-length"))
         await reader.readexactly(int(length.split(b":")[1]))
+        ASKED.total += 1
         await asyncio.sleep(0.002)
         writer.write(HEAD)
         while not writer.is_closing():

@@ -9,7 +9,7 @@ import pytest
 
 import planar
 from planar.events import Finish, TextDelta, UsageReported
-from planar.testing import ScriptedProvider, Step, virtual_backend
+from planar.testing import ScriptedProvider, Step, pause, virtual_backend
 from planar.types import Usage
 
 pytestmark = pytest.mark.anyio
@@ -23,12 +23,8 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     return virtual_backend(request.param)
 
 
-async def second() -> None:
-    await anyio.sleep(1)
-
-
 def speaking(words: int, *end: Step) -> list[Step]:
-    return [TextDelta("Ebro"), *([second, TextDelta("x")] * words), *end]
+    return [TextDelta("Ebro"), *([pause(1), TextDelta("x")] * words), *end]
 
 
 class Bench:

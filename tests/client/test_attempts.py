@@ -11,7 +11,7 @@ import pytest
 
 import planar
 from planar.events import AttemptFailed, AttemptStarted, Finish, TextDelta, UsageReported
-from planar.testing import ScriptedProvider, Step, reply, virtual_backend
+from planar.testing import ScriptedProvider, Step, pause, reply, virtual_backend
 from planar.types import Price, Usage
 
 pytestmark = pytest.mark.anyio
@@ -237,10 +237,7 @@ async def test_what_a_call_cost_is_what_all_its_attempts_cost() -> None:
 
 
 async def test_an_answer_slower_than_the_minimum_rate_is_ended() -> None:
-    async def second() -> None:
-        await anyio.sleep(1)
-
-    slow: list[Step] = [TextDelta("a"), *([second, TextDelta("b")] * 60), Finish("stop")]
+    slow: list[Step] = [TextDelta("a"), *([pause(1), TextDelta("b")] * 60), Finish("stop")]
     client = client_of(scripted(slow))
     tokens: list[str] = []
     before = anyio.current_time()
@@ -257,10 +254,7 @@ async def test_an_answer_slower_than_the_minimum_rate_is_ended() -> None:
 
 
 async def test_keep_alives_do_not_make_an_answer_faster() -> None:
-    async def second() -> None:
-        await anyio.sleep(1)
-
-    slow: list[Step] = [TextDelta("a"), *([second, (), second, (), second, (), second, TextDelta("b")] * 20)]
+    slow: list[Step] = [TextDelta("a"), *([pause(1), (), pause(1), (), pause(1), (), pause(1), TextDelta("b")] * 20)]
     client = client_of(scripted(slow))
     before = anyio.current_time()
 

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 import planar
-from planar.testing import ScriptedProvider, virtual_backend
+from planar.testing import ScriptedProvider, pause, reply, virtual_backend
 
 pytestmark = pytest.mark.anyio
 
@@ -55,7 +55,7 @@ async def test_one_probe_finds_it_back() -> None:
 
 
 async def test_while_the_probe_is_out_others_go_elsewhere() -> None:
-    slow = [lambda: anyio.sleep(5), *ScriptedProvider("Tajo")._scripts[0]]
+    slow = [pause(5), *reply("Tajo")]
     one = ScriptedProvider([DOWN], [DOWN], [DOWN], slow, name="one")
     client = client_of(one, ScriptedProvider("Ebro", name="two"))
     for _ in range(3):
@@ -141,7 +141,7 @@ async def test_a_refused_key_is_asked_last_for_a_while_and_is_no_outage() -> Non
 
 
 async def test_a_route_knows_how_its_deployments_are_doing() -> None:
-    client = client_of(ScriptedProvider([lambda: anyio.sleep(0.2), *ScriptedProvider("Ebro")._scripts[0]], name="one"))
+    client = client_of(ScriptedProvider([pause(0.2), *reply("Ebro")], name="one"))
     for _ in range(3):
         await client.infer("Rivers?", model="any", wire="streamed")
     await anyio.sleep(5)

@@ -9,7 +9,7 @@ import pytest
 
 import planar
 from planar.events import AttemptFailed, AttemptStarted, Finish, TextDelta
-from planar.testing import ScriptedProvider, Step, virtual_backend
+from planar.testing import ScriptedProvider, Step, pause, virtual_backend
 
 pytestmark = pytest.mark.anyio
 
@@ -22,10 +22,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
 
 
 def after(seconds: float, *steps: Step) -> list[Step]:
-    async def wait() -> None:
-        await anyio.sleep(seconds)
-
-    return [wait, *(steps or (TextDelta("Ebro"), Finish("stop")))]
+    return [pause(seconds), *(steps or (TextDelta("Ebro"), Finish("stop")))]
 
 
 class Bench:

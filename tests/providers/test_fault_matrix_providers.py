@@ -13,11 +13,12 @@ from typing import Any, Literal
 
 import anyio
 import pytest
+import sniffio
 
 import planar
 from planar.events import AttemptStarted, Event, TextDelta
 from planar.testing import FAULTS, Fault, FaultServer
-from planar.testing.faults import INPUT_TOKENS, OUTPUT_TOKENS, TEXT, WORDS, Outcome, WireName, stall_at, storm
+from planar.testing.faults import INPUT_TOKENS, OUTPUT_TOKENS, TEXT, WORDS, Outcome, WireName, drip, stall_at, storm
 
 pytestmark = pytest.mark.anyio
 
@@ -304,3 +305,39 @@ async def test_the_upstream_sees_the_close_at_once_when_the_block_is_left(provid
             await assert_nothing_is_held(client, attempts=len(server.requests))
 
     assert closed_at - left_at <= 0.1
+
+
+@pytest.mark.parametrize("way", ["left", "closed", "cancelled"])
+@pytest.mark.parametrize("flowing", [False, True], ids=["silent", "flowing"])
+@pytest.mark.parametrize("transport", ["httpx", "httpx2", "aiohttp"])
+async def test_so_it_does_whatever_the_way_and_the_transport(transport: Transport, flowing: bool, way: str) -> None:
+    if transport == "aiohttp" and sniffio.current_async_library() == "trio":
+        pytest.skip("aiohttp runs on asyncio only")
+    waits: list[float] = []
+    with FaultServer(wire="openai_chat") as server:
+        server.say(drip(0.0005) if flowing else stall_at(3))
+        async with client_of(server, "compatible", transport) as client:
+            for _ in range(3):
+                left_at = await left(client, way)
+                await until_closed(server)
+                closed_at = server.requests[-1].closed_at
+                assert closed_at is not None
+                waits.append(closed_at - left_at)
+            await assert_nothing_is_held(client, attempts=3)
+
+    assert min(waits) <= 0.1, "of three, for a busy machine may be late"
+
+
+async def left(client: planar.Planar, way: str) -> float:
+    """Leave a stream after its first word, in one of the ways; when that began."""
+    stream = client.stream("Rivers?", model="p:m")
+    with anyio.CancelScope() as scope:
+        async with stream:
+            await anext(stream)
+            left_at = time.monotonic()
+            if way == "closed":
+                await stream.aclose()
+            elif way == "cancelled":
+                scope.cancel()
+                await anext(stream)
+    return left_at

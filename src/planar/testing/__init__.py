@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from planar.testing.clock import FakeClock
-from planar.testing.scripted import Received, ScriptedProvider, Step, reply
+from planar.testing.scripted import Received, ScriptedProvider, Step, pause, reply
 
 if TYPE_CHECKING:
     from planar.testing.fault_server import FaultServer, SeenRequest
@@ -34,6 +34,7 @@ __all__ = [
     "Step",
     "TelemetryContract",
     "VirtualLoop",
+    "pause",
     "reply",
     "run_virtual",
     "virtual_backend",

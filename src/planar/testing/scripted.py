@@ -6,8 +6,11 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Self, TypeAlias
+
+import anyio
 
 from planar.errors import UnsupportedError
 from planar.events import Event, Finish, TextDelta, UsageReported
@@ -24,7 +27,12 @@ from planar.types import (
 )
 
 Step: TypeAlias = Event | Sequence[Event] | BaseException | Callable[[], Awaitable[None]]
-"""An event, a batch of events, an error to raise, or something to wait for, such as `anyio.sleep_forever`."""
+"""An event, a batch of events, an error to raise, or something to wait for: `pause(2.5)`, `anyio.sleep_forever`."""
+
+
+def pause(seconds: float) -> Step:
+    """Say nothing for `seconds`. On virtual time (`planar.testing.run_virtual`) that takes none."""
+    return partial(anyio.sleep, seconds)
 
 
 def reply(*texts: str, input_tokens: int = 10, reason: FinishReason = "stop") -> tuple[Step, ...]:
