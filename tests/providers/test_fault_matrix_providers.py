@@ -205,7 +205,8 @@ async def test_before_the_first_word_another_deployment_serves_instead(fault: Fa
             PROVIDERS[provider][1](server.url),
             planar.OpenAICompatible(base_url=other.url, api_key=KEY, name="q"),
         ]
-        retry = planar.RetryPolicy(attempts=3, base=0.001, cap=0.001)
+        # On a busy machine the other may be late too, where the clocks are short: then it is asked again.
+        retry = planar.RetryPolicy(attempts=8, base=0.001, cap=0.001)
         async with planar.Planar(providers=providers, models={"any": ["p:m", "q:m"]}, retry=retry) as client:
             seen = await call(client, streamed=True, model="any", timeouts=clocks_for(outcome))
 
@@ -217,7 +218,7 @@ async def test_before_the_first_word_another_deployment_serves_instead(fault: Fa
         assert seen.completion is not None
         assert (seen.text, seen.completion.provider) == (TEXT, "q")
         assert all(isinstance(attempt.error, outcome.error) for attempt in seen.completion.attempts[:-1])
-        assert len(other.requests) == 1
+        assert other.requests
     else:
         assert other.requests == []
         assert (seen.error is None) == (outcome.error is None)
