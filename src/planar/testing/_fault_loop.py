@@ -134,6 +134,7 @@ class FaultLoop:
         self.call(self._stop)
         self._thread.join(10)
         self._waker.close()
+        self._woken.close()
 
     # -- the loop ---------------------------------------------------------------------------------
 
@@ -145,6 +146,7 @@ class FaultLoop:
             while not self._stopped:
                 self._turn()
         finally:
+            self._selector.unregister(self._woken)  # it outlives the thread: a caller may be waking it right now
             for key in list(self._selector.get_map().values()):
                 cast("socket.socket", key.fileobj).close()
             for connection in self.connections:
