@@ -21,6 +21,8 @@ Costs: TypeAlias = tuple[int, int, int, int, int, int]
 DIMENSIONS: tuple[Dimension, ...] = ("requests", "input_tokens", "output_tokens", "tokens", "nano_usd", "concurrency")
 REQUESTS, OUTPUT, TOKENS, MONEY = 0, 2, 3, 4
 FOREVER = 2**63 - 1
+MOST = 2**53
+"""What every store can count to without rounding."""
 BUCKETS = 60
 
 
@@ -245,65 +247,69 @@ class RollingCell:
 class RateCell:
     """A bucket that drains evenly: requests (GCRA) or tokens per minute or hour.
 
-    `_empty_at` is the moment at which the bucket will have drained, times the rate. Its distance to now is the level
-    in units of a `_unit`-th of a request or token, so that nothing is ever rounded.
+    The level is in units of a `_unit`-th of a request or token, of which `amount` drain in a microsecond: nothing is
+    ever rounded. It stays within 2**53, so that every store can count it.
     """
 
-    __slots__ = ("_capacity", "_empty_at", "_unit", "amount", "index", "limit", "scope")
+    __slots__ = ("_capacity", "_unit", "amount", "at", "index", "level", "limit", "scope")
 
     def __init__(self, scope: str, limit: Limit, now: int) -> None:
         self.scope = scope
         self.index = DIMENSIONS.index(limit.dimension)
         self.limit = limit
         self.amount = limit.amount
+        self.level = 0
+        self.at = now
         self._unit = limit.seconds * SECOND
         self._capacity = limit.burst * self._unit
-        self._empty_at = now * limit.amount
 
     def change(self, limit: Limit, now: int) -> None:
         """Take another rate and burst. The level stays."""
-        level = self._level(now)
+        self._drain(now)
         self.limit = limit
         self.amount = limit.amount
         self._capacity = limit.burst * self._unit
-        self._empty_at = now * limit.amount + level
 
     def room(self, now: int) -> int:
         """How much could be let in at once; below 0 while there is debt."""
-        level = self._empty_at - now * self.amount
-        if level <= 0:
-            return self.limit.burst
-        return (self._capacity - level) // self._unit
+        if now > self.at:
+            self._drain(now)
+        return (self._capacity - self.level) // self._unit
 
     def hold(self, cost: int, now: int) -> RateCell:
         """Pour `cost` in."""
-        drained = now * self.amount
-        if self._empty_at > drained:
-            self._empty_at += cost * self._unit
-        else:
-            self._empty_at = drained + cost * self._unit
+        if now > self.at:
+            self._drain(now)
+        level = self.level + cost * self._unit
+        self.level = 0 if level < 0 else level if level < MOST else MOST
         return self
 
-    def settle(self, held: int, actual: int, at: int) -> None:
+    def settle(self, held: int, actual: int, at: int) -> bool:
         """Give back what was not used, down to an empty bucket, or add what was used beyond the hold."""
         if actual != held:
             self.hold(actual - held, at)
+        return False
 
-    def amend(self, delta: int, reserved_at: int, booked_at: int, now: int) -> None:
+    def amend(self, delta: int, reserved_at: int, booked_at: int, now: int) -> bool:
         """Nothing: a late correction concerns tokens that flowed long ago."""
+        return False
 
     def counts(self, now: int) -> tuple[int, int]:
         """The level, rounded up, and nothing held."""
-        return -(-self._level(now) // self._unit), 0
+        self._drain(now)
+        return -(-self.level // self._unit), 0
 
     def refusal(self, cost: int, own: int, now: int, holds: Sequence[Hold]) -> Refusal:
         """Why `cost` is not let in, and when it will be."""
-        excess = self._level(now) + cost * self._unit - self._capacity
+        remaining = max(0, self.room(now))
+        excess = self.level + cost * self._unit - self._capacity
         larger = cost * self._unit > self._capacity
-        return Refusal("spent", max(0, self.room(now)), None if larger else -(-excess // self.amount))
+        return Refusal("spent", remaining, None if larger else -(-excess // self.amount))
 
-    def _level(self, now: int) -> int:
-        return max(0, self._empty_at - now * self.amount)
+    def _drain(self, now: int) -> None:
+        if now > self.at:
+            self.level = max(0, self.level - (now - self.at) * self.amount)
+            self.at = now
 
 
 Cell: TypeAlias = WindowCell | RollingCell | RateCell

@@ -105,6 +105,12 @@ class Limit:
             raise ConfigurationError(f"a {self.window} limit needs seconds of at least 1")
         if self.window == "rate" and (self.amount < 1 or self.burst < 1):
             raise ConfigurationError("a rate limit needs an amount and a burst of at least 1")
+        if self.window == "rate" and self.burst * self.seconds * 1_000_000 > 2**53:
+            most = 2**53 // (self.seconds * 1_000_000)
+            raise ConfigurationError(
+                f"a rate per {self.seconds} s can let at most {most} in at once, not {self.burst}: set a lower burst,"
+                " or limit a shorter time"
+            )
 
     @classmethod
     def requests(cls, amount: int, *, per: Literal["minute", "hour"] = "minute", burst: int | None = None) -> Limit:
