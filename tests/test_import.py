@@ -53,7 +53,7 @@ HEAVY = {
 }
 
 PUBLIC = """
-    AbortPolicy Anthropic Attempt AttemptFailed AttemptStarted Audio BreakerPolicy CacheHint CallOptions Catalog
+    AbortPolicy Alert Anthropic Attempt AttemptFailed AttemptStarted Audio BreakerPolicy CacheHint CallOptions Catalog
     ChatRequest Citation CitedSource ClosedError Completion ConfigurationError Constraints ContentFilteredError
     ContextLengthError DeadlineExceededError EmbedRequest Embeddings Event File Finish FinishReason Gemini Health
     HedgePolicy Image InvalidRequestError LedgerEntry Limit LlamaCpp MemoryQuotaStore Message MissingExtraError

@@ -184,6 +184,9 @@ if TYPE_CHECKING:
         Attempt as Attempt,
     )
     from planar.types import (
+        Alert as Alert,
+    )
+    from planar.types import (
         Audio as Audio,
     )
     from planar.types import (
@@ -357,6 +360,7 @@ _HOMES = {
     "planar.types": (
         "AbortPolicy",
         "Attempt",
+        "Alert",
         "Audio",
         "BreakerPolicy",
         "CacheHint",

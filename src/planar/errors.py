@@ -245,6 +245,7 @@ class QuotaExceededError(TenantError):
 
     Attributes:
         scope, dimension, limit, remaining: The binding limit and what it had left (nano-USD for money).
+        child: The child of `scope` whose share it was that had no room; `limit` and `remaining` are the share's.
         requested: What this request needed of it.
         kind: `spent`, or `busy` where requests in flight hold what is left.
         retry_after: Seconds until there is room, or `None` if waiting will not help.
@@ -261,9 +262,11 @@ class QuotaExceededError(TenantError):
         requested: int,
         kind: Literal["spent", "busy"],
         retry_after: float | None,
+        child: str | None = None,
         partial: Completion | None = None,
     ) -> None:
         self.scope = scope
+        self.child = child
         self.dimension = dimension
         self.limit = limit
         self.remaining = remaining
@@ -272,8 +275,9 @@ class QuotaExceededError(TenantError):
         self.retry_after = retry_after
         self.partial = partial
         when = "waiting will not help" if retry_after is None else f"try again in {_seconds(retry_after)}"
+        whose = scope if child is None else f"{child}, of its share of {scope}"
         super().__init__(
-            f"{scope}: {_amount(dimension, remaining)} of {_amount(dimension, limit)} left ({kind}),"
+            f"{whose}: {_amount(dimension, remaining)} of {_amount(dimension, limit)} left ({kind}),"
             f" this request needs {_amount(dimension, requested)}; {when}"
         )
 

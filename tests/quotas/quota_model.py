@@ -84,7 +84,7 @@ class Model:
 
     def reserve(self, lease_id: str, tenant: str, amount: Amount, ttl: int) -> bool:
         hold = vector(amount)
-        if not all(self.has_room(scope, limit, hold) for scope, limit in self.path(tenant)):
+        if not all(self.has_room(scope, limit, hold, tenant) for scope, limit in self.path(tenant)):
             return False
         lease = ModelLease(lease_id, tenant, self.now, self.now + ttl * MICRO, hold, amount)
         self.leases[lease_id] = lease
@@ -98,7 +98,7 @@ class Model:
         for scope, limit in self.path(lease.tenant):
             if limit.window == "rate" and not self._pours(lease, scope, limit):
                 continue
-            if extra[limit.dimension] and not self.has_room(scope, limit, extra, lease):
+            if extra[limit.dimension] and not self.has_room(scope, limit, extra, lease.tenant, lease):
                 return False
         lease.hold = {name: lease.hold[name] + extra[name] for name in DIMENSIONS}
         lease.amount = Amount(
@@ -158,11 +158,21 @@ class Model:
         scopes = ["/".join(names[: depth + 1]) for depth in range(len(names))]
         return [(scope, limit) for scope in scopes for limit in self.limits.get(scope, ())]
 
-    def has_room(self, scope: str, limit: Limit, cost: dict[str, int], lease: ModelLease | None = None) -> bool:
+    def has_room(
+        self, scope: str, limit: Limit, cost: dict[str, int], tenant: str, lease: ModelLease | None = None
+    ) -> bool:
         amount = cost[limit.dimension]
         if limit.window == "rate":
             return self.level(scope, limit) + amount <= limit.burst
-        used, held = self.counts(scope, limit, at=lease.reserved_at if lease else None)
+        if limit.overage != "stop":
+            return True
+        at = lease.reserved_at if lease else None
+        used, held = self.counts(scope, limit, at=at)
+        if limit.share is not None and tenant != scope:
+            child = "/".join(tenant.split("/")[: scope.count("/") + 2])
+            share = Fraction(max(0, limit.amount - used) * limit.share, 100)
+            if self.counts(child, limit, at=at)[1] + amount > share:
+                return False
         return used + held + amount <= limit.amount
 
     def level(self, scope: str, limit: Limit) -> Fraction:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -32,6 +33,11 @@ PALETTE = (
     Limit.rolling(150, dimension="nano_usd", seconds=90),
     Limit.rolling(5, dimension="requests", seconds=7),
     Limit.rolling(200, dimension="tokens", seconds=3_600),
+    Limit.tokens(300, per="day", kind="input_tokens", overage="pay", alerts=(10, 50, 100, 150)),
+    Limit.rolling(100, dimension="output_tokens", seconds=60, overage="warn"),
+    Limit.concurrency(5, share=50),
+    Limit.tokens(800, per="week", share=30, alerts=(1, 40)),
+    Limit(dimension="nano_usd", amount=700, window="week", share=60, alerts=(30, 90)),
 )
 PROBES = (
     Limit(dimension="nano_usd", amount=2**50, window="total"),
@@ -204,7 +210,8 @@ class QuotaMachine(RuleBasedStateMachine):
     @invariant()
     def nobody_overspends(self) -> None:
         for count in self.engine.counts("a", now=self.now):  # I1
-            if count.limit.window != "rate" and count.limit.dimension in ("nano_usd", "tokens", "requests"):
+            stops = count.limit.window != "rate" and count.limit.overage == "stop"
+            if stops and count.limit.dimension in ("nano_usd", "tokens", "requests"):
                 assert count.used + count.held <= count.limit.amount + self.debt[count.limit.dimension]
             if count.limit.dimension == "concurrency":
                 assert count.held <= count.limit.amount
@@ -226,6 +233,12 @@ class QuotaMachine(RuleBasedStateMachine):
         assert by_dimension["requests"].used == len(terminal)
         assert by_dimension["concurrency"].held == self.engine.held("a", now=self.now)[1]  # I2: sums of all below
         assert by_dimension["nano_usd"].held == self.engine.held("a", now=self.now)[0].nano_usd
+
+    @invariant()
+    def an_alert_is_given_once_and_is_true(self) -> None:
+        rows = self.engine.ledger.between(None, None)
+        alerts = [alert for row in rows for alert in row.alerts]
+        assert len({alert.id for alert in alerts}) == len(alerts)
 
     def teardown(self) -> None:
         self.engine.expire(now=self.now + 100_000 * MICRO)  # I4
@@ -250,10 +263,17 @@ class QuotaMachine(RuleBasedStateMachine):
         tokens: list[int] = []
         money: list[int] = []
         for scope, limit in self.model.path(lease.tenant):
+            if limit.overage != "stop":
+                continue
             if limit.window == "rate":
                 left = int(max(0, limit.burst - self.model.level(scope, limit)))
             else:
                 left = max(0, limit.amount - sum(self.model.counts(scope, limit)))
+            if limit.share is not None and lease.tenant != scope:
+                child = lease.tenant.scopes[scope.count("/") + 1]
+                used, _ = self.model.counts(scope, limit)
+                share = max(0, limit.amount - used) * limit.share // 100
+                left = max(0, min(left, share - self.model.counts(child, limit)[1]))
             if limit.dimension in ("tokens", "output_tokens"):
                 tokens.append(left)
             elif limit.dimension == "nano_usd":
@@ -268,14 +288,7 @@ def _without_probes(limits: list[Limit]) -> list[Limit]:
 
 
 def _times(limit: Limit, factor: int) -> Limit:
-    return Limit(
-        dimension=limit.dimension,
-        amount=limit.amount * factor,
-        window=limit.window,
-        seconds=limit.seconds,
-        burst=limit.burst,
-        tz=limit.tz,
-    )
+    return replace(limit, amount=limit.amount * factor)
 
 
 TestQuotaMachine = QuotaMachine.TestCase

@@ -13,14 +13,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from typing import Literal
 
 from planar.errors import InvalidRequestError
 from planar.quotas._calendar import SECOND
-from planar.quotas._cells import Cell, Costs, Part, RateCell, Refusal, cell_of
-from planar.quotas._ledger import Ledger, row_of
+from planar.quotas._cells import Part, Seen, cell_of, marks_of, seen_by
+from planar.quotas._ledger import UNMARKED, Ledger, Marks, row_of
 from planar.quotas._limits import LimitTable, Path, costs_of
+from planar.quotas._measures import Costs, Refusal
+from planar.quotas._rates import RateCell
 from planar.quotas._refusals import fate_of, refuse, refuse_unknown_price
 from planar.quotas._state import SWEEP, Leases, Record
 from planar.types import Amount, Charge, Lease, LeaseId, LedgerEntry, Limit, Receipt, TenantPath
@@ -161,14 +164,13 @@ class QuotaEngine:
         tokens_in, tokens_out, nano_usd = amount.input_tokens, amount.output_tokens, amount.nano_usd
         held = record.costs
         actual = (1, tokens_in, tokens_out, tokens_in + tokens_out, held[4] if nano_usd is None else nano_usd, 0)
-        entry = row_of(record, "settled", tokens_in, tokens_out, nano_usd, now, charge)
         if record.state == "active":
-            for part in record.parts:
-                index = part.index
-                part.settle(held[index], actual[index], now)
+            told = [part for part in record.parts if part.settle(held[part.index], actual[part.index], now)]
+            marks = marks_of(told) if told else UNMARKED
             self._leases.end(record, now=now)
         else:
-            self._amend(record.path.tenant, actual, record.reserved_at, now, now)
+            marks = self._amend(record.path.tenant, actual, record.reserved_at, now, now)
+        entry = row_of(record, "settled", tokens_in, tokens_out, nano_usd, now, charge, marks=marks)
         record.state = "settled"
         record.book(entry, actual, at=now)
         record.answer = entry
@@ -249,12 +251,18 @@ class QuotaEngine:
         for record in self.ledger.accounts(scope) if fresh else ():
             for cell in fresh:
                 cell.amend(record.costs[cell.index], record.reserved_at, record.booked_at, now)
+        for cell in fresh:
+            cell.change(cell.limit, now)
         kept = self._limits.cells(scope)
         adopting = [cell for cell in fresh if not isinstance(cell, RateCell)]
         for record in self._leases.within(scope):
             costs, since = record.costs, record.reserved_at
             parts = [part for part in record.parts if cell_of(part).scope != scope or cell_of(part) in kept]
-            record.parts = parts + [cell.adopt(costs[cell.index], since, now) for cell in adopting]
+            for cell in adopting:
+                seen = seen_by(record.path.tenant, cell)
+                assert not isinstance(seen, RateCell)
+                parts.append(seen.adopt(costs[cell.index], since, now))
+            record.parts = parts
 
     def limits(self, scope: str) -> tuple[Limit, ...]:
         """The limits of one scope, without its parents'."""
@@ -298,9 +306,9 @@ class QuotaEngine:
         if record.dispatched:
             held = record.costs
             actual = (*held[:5], 0)
-            self._give_back(record, actual, at)
+            marks = self._give_back(record, actual, at)
             hold = record.hold
-            entry = row_of(record, "expired", hold.input_tokens, hold.output_tokens, hold.nano_usd, now)
+            entry = row_of(record, "expired", hold.input_tokens, hold.output_tokens, hold.nano_usd, now, marks=marks)
             record.book(entry, actual, at=at)
             self.ledger.open(record, entry)
             record.state = "charged"
@@ -309,9 +317,9 @@ class QuotaEngine:
             record.state = "lapsed"
         self._leases.end(record, now=now)
 
-    def _give_back(self, record: Record, actual: Costs, at: int) -> None:
-        for part in record.parts:
-            part.settle(record.costs[part.index], actual[part.index], at)
+    def _give_back(self, record: Record, actual: Costs, at: int) -> Marks:
+        costs = record.costs
+        return marks_of([part for part in record.parts if part.settle(costs[part.index], actual[part.index], at)])
 
     def _settle_again(self, lease: Lease, charge: Charge, now: int) -> Receipt:
         record = self.ledger.account(lease.id)
@@ -343,36 +351,36 @@ class QuotaEngine:
         charge: Charge,
         reason: str = "",
     ) -> LedgerEntry:
-        entry = row_of(record, kind, delta[1], delta[2], nano_usd, now, charge, reason=reason)
-        self._amend(record.path.tenant, delta, record.reserved_at, record.booked_at, now)
+        marks = self._amend(record.path.tenant, delta, record.reserved_at, record.booked_at, now)
+        entry = row_of(record, kind, delta[1], delta[2], nano_usd, now, charge, marks=marks, reason=reason)
         record.amend(delta, nano_usd)
         self.ledger.write(entry)
         return entry
 
-    def _amend(self, tenant: TenantPath, delta: Costs, reserved_at: int, booked_at: int, now: int) -> None:
-        for cell, index in self._limits.path(tenant).table:
-            cell.amend(delta[index], reserved_at, booked_at, now)
+    def _amend(self, tenant: TenantPath, delta: Costs, reserved_at: int, booked_at: int, now: int) -> Marks:
+        table = self._limits.path(tenant).table
+        return marks_of([cell for cell, index in table if cell.amend(delta[index], reserved_at, booked_at, now)])
 
     def _make_room_or_refuse(self, path: Path, costs: Costs, now: int) -> list[int]:
         # A refusal must be true: leases whose time is over are all ended before it is made.
         self.expire(now=now)
         rooms = [cell.room(now) - costs[index] for cell, index in path.table]
-        refusals: list[tuple[Cell, int, Refusal]] = []
+        refusals: list[tuple[Seen, int, Refusal]] = []
         for (cell, index), room in zip(path.table, rooms, strict=True):
             if room < 0:
-                holds = self._leases.holds(cell.scope, index, besides=None)
+                holds = partial(self._leases.holds, index=index, besides=None)
                 refusals.append((cell, costs[index], cell.refusal(costs[index], 0, now, holds)))
         if refusals:
             refuse(refusals)
         return rooms
 
     def _hold_more(self, record: Record, delta: Costs, now: int) -> None:
-        refusals: list[tuple[Cell, int, Refusal]] = []
+        refusals: list[tuple[Seen, int, Refusal]] = []
         for part in record.parts:
             cost = delta[part.index]
             if cost and part.room(now) < cost:
                 cell = cell_of(part)
-                holds = self._leases.holds(cell.scope, cell.index, besides=record)
+                holds = partial(self._leases.holds, index=cell.index, besides=record)
                 refusals.append((cell, cost, part.refusal(cost, record.costs[cell.index], now, holds)))
         if refusals:
             refuse(refusals)

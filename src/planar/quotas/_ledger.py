@@ -5,15 +5,19 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from operator import attrgetter
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from planar.quotas._calendar import SECOND
 from planar.quotas._limits import within
 from planar.quotas._state import Record
-from planar.types import Charge, LeaseId, LedgerEntry
+from planar.types import Alert, Charge, LeaseId, LedgerEntry
 
 _time_of = attrgetter("time")
 _PRESUMED = frozenset(("estimated",))
+
+Marks: TypeAlias = tuple[bool, tuple[Alert, ...]]
+"""Whether a budget that lets its tenant pay as it goes is overdrawn, and the alerts."""
+UNMARKED: Marks = (False, ())
 
 
 class Ledger:
@@ -74,9 +78,13 @@ def row_of(
     now: int,
     charge: Charge | None = None,
     *,
+    marks: Marks = UNMARKED,
     reason: str = "",
 ) -> LedgerEntry:
     """A row about a lease. Without a `charge` the amounts are what was held, presumed to be spent."""
+    flags: frozenset[str] = charge.flags if charge else _PRESUMED
+    if marks[0]:
+        flags = flags | {"overage"}
     return LedgerEntry(
         lease_id=record.id,
         kind=kind,
@@ -88,7 +96,8 @@ def row_of(
         time=now / SECOND,
         usage=charge.usage if charge else None,
         price=charge.price if charge else None,
-        flags=charge.flags if charge else _PRESUMED,
+        flags=flags,
         reason=reason,
         metadata=dict(charge.metadata) if charge else {},
+        alerts=marks[1],
     )

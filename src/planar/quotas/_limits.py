@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from planar.errors import ConfigurationError, UnknownTenantError
-from planar.quotas._cells import MONEY, OUTPUT, REQUESTS, TOKENS, Cell, Costs, RateCell, make_cell
+from planar.quotas._cells import Cell, Seen, make_cell, seen_by
+from planar.quotas._measures import MONEY, OUTPUT, REQUESTS, TOKENS, Costs
+from planar.quotas._rates import RateCell
 from planar.types import Amount, Headroom, Limit, TenantPath
 
-Table: TypeAlias = tuple[tuple[Cell, int], ...]
+Table: TypeAlias = tuple[tuple[Seen, int], ...]
 """Counters with the place of their dimension among the costs."""
 
 _PATHS_KEPT = 10_000
@@ -22,8 +24,8 @@ class Path:
     """A tenant's path with its counters laid out, so that a request looks nothing up twice.
 
     Attributes:
-        table: All counters: first the `tokens` that bound an answer (limits on input alone do not), then those up to
-            `money`, then the others.
+        table: All counters: first the `tokens` that bound an answer (limits on input alone do not, nor do those that
+            let all pass), then those up to `money`, then the others.
         gates: Rates of requests: who was let in has been let in, and nothing is given back or corrected.
         budgets: All but the gates.
         priced: The first scope with a money limit, where there is one.
@@ -34,7 +36,7 @@ class Path:
     table: Table
     tokens: int
     money: int
-    gates: tuple[Cell, ...]
+    gates: tuple[Seen, ...]
     budgets: Table
     priced: str | None
 
@@ -86,7 +88,7 @@ class LimitTable:
         """
         scope = TenantPath(scope)
         before = {_key(cell.limit): cell for cell in self.cells(scope)}
-        if len({_key(limit) for limit in limits}) < len(limits):
+        if len({_bounded(limit) for limit in limits}) < len(limits):
             raise ConfigurationError(f"{scope}: two limits bound the same dimension in the same window")
         fresh = {_key(limit): make_cell(scope, limit, now) for limit in limits if _key(limit) not in before}
         for limit in limits:
@@ -101,10 +103,11 @@ class LimitTable:
         scopes = tenant.scopes
         if self._known_only and scopes[0] not in self._roots:
             raise UnknownTenantError(f"{scopes[0]!r} was not set up: give it limits, or none", tenant=tenant)
-        cells = [cell for scope in scopes for cell in self._scopes.get(scope, ())]
-        tokens = [cell for cell in cells if cell.index in (OUTPUT, TOKENS)]
-        money = [cell for cell in cells if cell.index == MONEY]
-        others = [cell for cell in cells if cell.index not in (OUTPUT, TOKENS, MONEY)]
+        cells = [seen_by(tenant, cell) for scope in scopes for cell in self._scopes.get(scope, ())]
+        bounds = [cell for cell in cells if cell.limit.overage == "stop"]
+        tokens = [cell for cell in bounds if cell.index in (OUTPUT, TOKENS)]
+        money = [cell for cell in bounds if cell.index == MONEY]
+        others = [cell for cell in cells if cell not in tokens and cell not in money]
         table = tuple((cell, cell.index) for cell in [*tokens, *money, *others])
         return Path(
             tenant=tenant,
@@ -114,7 +117,7 @@ class LimitTable:
             money=len(tokens) + len(money),
             gates=tuple(cell for cell in others if _is_gate(cell)),
             budgets=tuple(row for row in table if not _is_gate(row[0])),
-            priced=money[0].scope if money else None,
+            priced=next((cell.scope for cell in cells if cell.index == MONEY), None),
         )
 
 
@@ -129,9 +132,14 @@ def costs_of(amount: Amount) -> Costs:
     return 1, tokens_in, tokens_out, tokens_in + tokens_out, amount.nano_usd or 0, 1
 
 
-def _is_gate(cell: Cell) -> bool:
+def _is_gate(cell: Seen) -> bool:
     return isinstance(cell, RateCell) and cell.index == REQUESTS
 
 
-def _key(limit: Limit) -> tuple[str, str, int, str]:
+def _bounded(limit: Limit) -> tuple[str, str, int, str]:
     return limit.dimension, limit.window, limit.seconds, limit.tz
+
+
+def _key(limit: Limit) -> tuple[str, str, int, str, bool]:
+    # A counter that knows what each child holds is another one than a counter that does not.
+    return *_bounded(limit), limit.share is not None

@@ -8,17 +8,18 @@ from typing import NoReturn
 
 from planar.errors import QuotaExceededError, UnknownPriceError
 from planar.quotas._calendar import SECOND
-from planar.quotas._cells import DIMENSIONS, Cell, Refusal
+from planar.quotas._cells import Seen
+from planar.quotas._measures import DIMENSIONS, Refusal
 from planar.quotas._state import Record
 
 
-def refuse(refusals: Sequence[tuple[Cell, int, Refusal]]) -> NoReturn:
+def refuse(refusals: Sequence[tuple[Seen, int, Refusal]]) -> NoReturn:
     """Name the limit that takes longest to have room, of equals the one nearest the root.
 
     Until that one has room, there is no use in asking again.
     """
 
-    def rank(refused: tuple[Cell, int, Refusal]) -> tuple[float, int]:
+    def rank(refused: tuple[Seen, int, Refusal]) -> tuple[float, int]:
         cell, _, refusal = refused
         return inf if refusal.wait is None else refusal.wait, -cell.scope.count("/")
 
@@ -26,7 +27,8 @@ def refuse(refusals: Sequence[tuple[Cell, int, Refusal]]) -> NoReturn:
     raise QuotaExceededError(
         scope=cell.scope,
         dimension=DIMENSIONS[cell.index],
-        limit=cell.amount,
+        limit=refusal.limit,
+        child=refusal.child,
         remaining=refusal.remaining,
         requested=cost,
         kind=refusal.kind,

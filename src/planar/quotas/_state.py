@@ -9,8 +9,9 @@ from itertools import islice
 from typing import Literal
 
 from planar.quotas._calendar import SECOND
-from planar.quotas._cells import FOREVER, Costs, Hold, Part
+from planar.quotas._cells import Part
 from planar.quotas._limits import Path, within
+from planar.quotas._measures import FOREVER, Costs, Hold
 from planar.types import Amount, Headroom, Lease, LeaseId, LedgerEntry
 
 SWEEP = 16

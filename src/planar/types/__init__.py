@@ -35,7 +35,18 @@ from planar.types._messages import (
 from planar.types._models import Candidate, Health, ModelInfo, Price, Route, RouteRequest, Verdict
 from planar.types._policies import AbortPolicy, BreakerPolicy, HedgePolicy, RetryPolicy
 from planar.types._requests import ChatRequest, Constraints, EmbedRequest, Timeouts
-from planar.types._tenants import Amount, Charge, Headroom, Lease, LedgerEntry, Limit, Receipt, TenantPath, UsageReport
+from planar.types._tenants import (
+    Alert,
+    Amount,
+    Charge,
+    Headroom,
+    Lease,
+    LedgerEntry,
+    Limit,
+    Receipt,
+    TenantPath,
+    UsageReport,
+)
 from planar.types._words import (
     EFFORTS,
     JSON,
@@ -61,6 +72,7 @@ __all__ = [
     "JSON",
     "NANO",
     "AbortPolicy",
+    "Alert",
     "Amount",
     "Attempt",
     "Audio",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache
@@ -52,14 +52,14 @@ def _is_path(text: str) -> bool:
 
 
 def _check_count(name: str, value: int) -> None:
-    if type(value) is not int or value < 0:
-        raise InvalidRequestError(f"{name} must be a whole number of at least 0, not {value!r}", param=name)
+    if type(value) is not int or not 0 <= value <= 2**53:
+        raise InvalidRequestError(f"{name} must be a whole number from 0 to 2**53, not {value!r}", param=name)
 
 
 @quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Amount:
-    """What is held or used: whole, never negative. `nano_usd=None` means that the price is unknown."""
+    """What is held or used: whole, never negative, at most 2**53. `nano_usd=None`: the price is unknown."""
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -85,6 +85,12 @@ class Limit:
         amount: Requests, tokens, concurrent requests or nano-USD, by `dimension`.
         window: `rate` (a bucket refilled over `seconds`, holding `burst`), a calendar `day`, `week` or `month`
             in `tz`, `rolling` over `seconds`, or `total` for ever; concurrency has `none`.
+        overage: What happens to a request that a budget has no room for: it is refused (`stop`), let pass (`warn`), or
+            let pass with the flag `overage` on its ledger row (`pay`, as you go). Only budgets can be overdrawn.
+        alerts: Percent of a calendar or `total` budget at which the ledger row that gets there carries an `Alert`, once
+            per window. It may be above 100 where `overage` lets it.
+        share: Percent of what a budget has left, or of the places of `concurrency`, that any one child may hold: no
+            child can pin its parent's budget with what it only holds. The scope's own requests are not bounded by it.
     """
 
     dimension: Dimension
@@ -93,8 +99,12 @@ class Limit:
     seconds: int = 0
     burst: int = 0
     tz: str = "UTC"
+    overage: Literal["stop", "warn", "pay"] = "stop"
+    alerts: tuple[int, ...] = ()
+    share: int | None = None
 
     def __post_init__(self) -> None:
+        self._check_policies()
         for name in ("amount", "seconds", "burst"):
             value = getattr(self, name)
             if type(value) is not int or value < 0:
@@ -111,6 +121,23 @@ class Limit:
                 f"a rate per {self.seconds} s can let at most {most} in at once, not {self.burst}: set a lower burst,"
                 " or limit a shorter time"
             )
+
+    def _check_policies(self) -> None:
+        object.__setattr__(self, "alerts", tuple(self.alerts))
+        if self.overage not in ("stop", "warn", "pay"):
+            raise ConfigurationError(f"a limit's overage is 'stop', 'warn' or 'pay', not {self.overage!r}")
+        if self.overage != "stop" and self.window in ("rate", "none"):
+            raise ConfigurationError(f"a limit of {self.dimension} that lets all pass bounds nothing: only budgets do")
+        if any(type(percent) is not int or not 1 <= percent <= 1000 for percent in self.alerts):
+            raise ConfigurationError(f"alerts are whole percents from 1 to 1000, not {self.alerts!r}")
+        if list(self.alerts) != sorted(set(self.alerts)):
+            raise ConfigurationError(f"alerts are written in ascending order, each once, not {self.alerts!r}")
+        if self.alerts and self.window not in ("day", "week", "month", "total"):
+            raise ConfigurationError("alerts need a budget that begins: per day, week, month or in all")
+        if self.share is not None and (type(self.share) is not int or not 1 <= self.share <= 100):
+            raise ConfigurationError(f"a share is a whole percent from 1 to 100, not {self.share!r}")
+        if self.share is not None and (self.window in ("rate", "rolling") or self.overage != "stop"):
+            raise ConfigurationError("a share needs a calendar or total budget that stops, or concurrency")
 
     @classmethod
     def requests(cls, amount: int, *, per: Literal["minute", "hour"] = "minute", burst: int | None = None) -> Limit:
@@ -132,9 +159,9 @@ class Limit:
         return cls(dimension=kind, amount=amount, window="rate", seconds=60, burst=amount)
 
     @classmethod
-    def concurrency(cls, amount: int) -> Limit:
-        """At most `amount` requests at the same time."""
-        return cls(dimension="concurrency", amount=amount, window="none")
+    def concurrency(cls, amount: int, *, share: int | None = None) -> Limit:
+        """At most `amount` requests at the same time; any one child may have `share` percent of the places."""
+        return cls(dimension="concurrency", amount=amount, window="none", share=share)
 
     @classmethod
     def tokens(
@@ -144,25 +171,54 @@ class Limit:
         per: Literal["day", "week", "month", "total"] = "month",
         kind: Literal["input_tokens", "output_tokens", "tokens"] = "tokens",
         tz: str = "UTC",
+        overage: Literal["stop", "warn", "pay"] = "stop",
+        alerts: Sequence[int] = (),
+        share: int | None = None,
     ) -> Limit:
         """At most `amount` tokens per calendar period in the time zone `tz`, or in all."""
-        return cls(dimension=kind, amount=amount, window=per, tz=tz)
+        return cls(dimension=kind, amount=amount, window=per, tz=tz, overage=overage, alerts=tuple(alerts), share=share)
 
     @classmethod
     def usd(
-        cls, amount: Decimal | str | int, *, per: Literal["day", "week", "month", "total"] = "month", tz: str = "UTC"
+        cls,
+        amount: Decimal | str | int,
+        *,
+        per: Literal["day", "week", "month", "total"] = "month",
+        tz: str = "UTC",
+        overage: Literal["stop", "warn", "pay"] = "stop",
+        alerts: Sequence[int] = (),
+        share: int | None = None,
     ) -> Limit:
         """At most this much money per calendar period in the time zone `tz`, or in all.
 
         Raises:
             ConfigurationError: The amount is not a number of at least 0, or finer than a nano-USD.
+
+        Example:
+            >>> Limit.usd("50", per="month", tz="Europe/Madrid", alerts=[80, 100], overage="pay").amount
+            50000000000
         """
-        return cls(dimension="nano_usd", amount=nano(amount), window=per, tz=tz)
+        return cls(
+            dimension="nano_usd",
+            amount=nano(amount),
+            window=per,
+            tz=tz,
+            overage=overage,
+            alerts=tuple(alerts),
+            share=share,
+        )
 
     @classmethod
-    def rolling(cls, amount: int, *, dimension: Dimension, seconds: int) -> Limit:
+    def rolling(
+        cls,
+        amount: int,
+        *,
+        dimension: Dimension,
+        seconds: int,
+        overage: Literal["stop", "warn", "pay"] = "stop",
+    ) -> Limit:
         """At most `amount` within any `seconds`, kept in 60 buckets: one is forgotten at a time."""
-        return cls(dimension=dimension, amount=amount, window="rolling", seconds=seconds)
+        return cls(dimension=dimension, amount=amount, window="rolling", seconds=seconds, overage=overage)
 
 
 _PER: Mapping[str, int] = {"minute": 60, "hour": 3600}
@@ -219,6 +275,30 @@ class Charge:
     metadata: Mapping[str, str] = field(default_factory=no_entries)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """A budget of a tenant has been used up to a percentage. Each window says so once.
+
+    Attributes:
+        scope, dimension, window, amount: The limit; `amount` in its unit.
+        since: When its window began, seconds since the epoch; `None` for a total.
+        percent: Of the amount that has been used, at least.
+    """
+
+    scope: str
+    dimension: Dimension
+    window: str
+    amount: int
+    since: float | None
+    percent: int
+
+    @property
+    def id(self) -> str:
+        """The same for the same event wherever it is read."""
+        since = "" if self.since is None else f"{self.since:.0f}"
+        return f"{self.scope}:{self.dimension}:{self.window}:{since}:{self.amount}:{self.percent}"
+
+
 @quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerEntry:
@@ -226,8 +306,11 @@ class LedgerEntry:
 
     Attributes:
         kind: `settled`, `expired` (charged because nobody settled in time), `correction`, `refund`.
-        amount: Signed for corrections and refunds, by `sign`.
+        input_tokens, output_tokens, nano_usd: Signed for corrections and refunds. Money may be unknown: `None`.
         time: Seconds since the epoch, on the store's clock.
+        flags: Those of the charge, `estimated` where an expiry presumed it, and `overage` where a budget that lets its
+            tenant pay as it goes was overdrawn with it.
+        alerts: The budgets that this row brought to a percentage of which they were to tell.
     """
 
     lease_id: LeaseId
@@ -243,6 +326,7 @@ class LedgerEntry:
     flags: frozenset[str] = frozenset()
     reason: str = ""
     metadata: Mapping[str, str] = field(default_factory=no_entries)
+    alerts: tuple[Alert, ...] = ()
 
 
 @quick
