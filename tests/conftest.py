@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+import servers  # beside this file
+
+REDIS_SERVERS = ["redis-server", *(["valkey-server"] if shutil.which("valkey-server") else [])]
 
 
 @pytest.fixture(params=["asyncio", "trio"])
@@ -21,14 +27,17 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
+def _missing(line: str) -> NoReturn:
+    if os.environ.get("CI") == "true":
+        pytest.fail(line, pytrace=False)
+    pytest.skip(line)
+
+
 def _package_folder(name: str) -> Path:
     # Found without importing it: the model's package would import what it is a plugin of.
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.submodule_search_locations:
-        line = f"the development package {name} is not installed: use nox, which installs it"
-        if os.environ.get("CI") == "true":
-            pytest.fail(line, pytrace=False)
-        pytest.skip(line)
+        _missing(f"the development package {name} is not installed: use nox, which installs it")
     return Path(spec.submodule_search_locations[0])
 
 
@@ -78,3 +87,35 @@ def equipped_llama_server(smollm2: str, tmp_path_factory: pytest.TempPathFactory
     """The base URL of one that also makes embeddings, and whose template knows tools."""
     with _llama_server(smollm2, tmp_path_factory.mktemp("equipped_llama_server"), "equipped") as address:
         yield address
+
+
+@pytest.fixture(scope="session", params=REDIS_SERVERS)
+def redis_server(request: pytest.FixtureRequest) -> Iterator[servers.RedisServer]:
+    """A real Redis server, to be killed, paused and restarted at will; where Valkey is installed, then it too."""
+    try:
+        with servers.redis_server(request.param) as server:
+            yield server
+    except servers.MissingServerError as error:
+        _missing(str(error))
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[servers.PostgresServer]:
+    """A real PostgreSQL server, to be killed, paused and restarted at will."""
+    try:
+        with servers.postgres_server() as server:
+            yield server
+    except servers.MissingServerError as error:
+        _missing(str(error))
+
+
+@pytest.fixture
+def redis_url(redis_server: servers.RedisServer) -> str:
+    """The URL of an empty Redis database."""
+    return redis_server.empty()
+
+
+@pytest.fixture
+def postgres_url(postgres_server: servers.PostgresServer) -> str:
+    """The URL of an empty PostgreSQL database."""
+    return postgres_server.empty()
