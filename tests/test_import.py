@@ -64,8 +64,8 @@ PUBLIC = """
     Reasoning ReasoningDelta Refusal RefusalDelta RequestError Resumed RetryPolicy Route RouteExhaustedError
     RouteSelected Router Secret StoreError Stream StreamInterruptedError Telemetry TenantError Text TextDelta
     Timeouts Timings TokenLogprob Tool ToolCall ToolCallDelta ToolCallEnd ToolCallStart ToolChoice ToolResult
-    TruncatedStreamError UnknownModelError UnknownPriceError UnknownTenantError UnsupportedError Usage UsageReport
-    UsageReported __version__
+    TruncatedStreamError UnknownModelError UnknownPriceError UnknownTenantError UnsupportedError Usage UsageGroup
+    UsageReport UsageReported __version__
 """
 
 MODULE_OF_EXTRA = {

@@ -181,10 +181,10 @@ if TYPE_CHECKING:
         AbortPolicy as AbortPolicy,
     )
     from planar.types import (
-        Attempt as Attempt,
+        Alert as Alert,
     )
     from planar.types import (
-        Alert as Alert,
+        Attempt as Attempt,
     )
     from planar.types import (
         Audio as Audio,
@@ -287,6 +287,9 @@ if TYPE_CHECKING:
     )
     from planar.types import (
         Usage as Usage,
+    )
+    from planar.types import (
+        UsageGroup as UsageGroup,
     )
     from planar.types import (
         UsageReport as UsageReport,
@@ -395,6 +398,7 @@ _HOMES = {
         "ToolChoice",
         "ToolResult",
         "Usage",
+        "UsageGroup",
         "UsageReport",
     ),
 }

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         Completion,
         Embeddings,
         EmbedRequest,
+        GroupBy,
         Health,
         Lease,
         LeaseId,
@@ -224,8 +225,19 @@ class QuotaStore(Protocol):
         """
         ...
 
-    async def usage(self, tenant: str, *, since: float | None = None, until: float | None = None) -> UsageReport:
-        """What a scope used between two times (seconds since the epoch, end excluded), children included."""
+    async def usage(
+        self,
+        tenant: str,
+        *,
+        since: float | None = None,
+        until: float | None = None,
+        by: Sequence[GroupBy] = (),
+        tz: str = "UTC",
+    ) -> UsageReport:
+        """What a scope used between two times (seconds since the epoch, end excluded), children included.
+
+        `by` tells it apart by tenant, deployment and day, in any combination; days are those of the time zone `tz`.
+        """
         ...
 
     def ledger(

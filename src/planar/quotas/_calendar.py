@@ -30,12 +30,17 @@ def zone(name: str) -> tzinfo:
         raise ConfigurationError(f"{name!r} is not a time zone that this machine knows") from error
 
 
+def day_of(tz: tzinfo, now: int) -> date:
+    """The calendar day of a moment."""
+    return (_EPOCH + timedelta(microseconds=now)).astimezone(tz).date()
+
+
 def period(kind: Period, tz: tzinfo, now: int) -> tuple[int, int]:
     """The first microsecond of the calendar period around `now`, and the first one after it.
 
     A day is as long as the zone makes it: 23 or 25 hours when the clocks change. Weeks begin on Monday.
     """
-    today = (_EPOCH + timedelta(microseconds=now)).astimezone(tz).date()
+    today = day_of(tz, now)
     match kind:
         case "day":
             first, after = today, today + timedelta(days=1)

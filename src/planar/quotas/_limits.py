@@ -121,7 +121,7 @@ class LimitTable:
         )
 
 
-def within(tenant: TenantPath, scope: str) -> bool:
+def within(tenant: str, scope: str) -> bool:
     """Whether `tenant` is the scope itself or below it."""
     return tenant == scope or tenant.startswith(scope + "/")
 

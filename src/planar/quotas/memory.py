@@ -11,7 +11,8 @@ from planar.protocols import Clock
 from planar.quotas._calendar import SECOND
 from planar.quotas._engine import QuotaEngine
 from planar.quotas._limits import within
-from planar.types import Amount, Charge, Lease, LeaseId, LedgerEntry, Limit, Receipt, TenantPath, UsageReport
+from planar.quotas._usage import UsageFold
+from planar.types import Amount, Charge, GroupBy, Lease, LeaseId, LedgerEntry, Limit, Receipt, TenantPath, UsageReport
 
 
 class MemoryQuotaStore:
@@ -129,27 +130,31 @@ class MemoryQuotaStore:
         with self._lock:
             return self._engine.refund(lease_id, amount=amount, reason=reason, now=self._now())
 
-    async def usage(self, tenant: str, *, since: float | None = None, until: float | None = None) -> UsageReport:
+    async def usage(
+        self,
+        tenant: str,
+        *,
+        since: float | None = None,
+        until: float | None = None,
+        by: Sequence[GroupBy] = (),
+        tz: str = "UTC",
+    ) -> UsageReport:
         """What a scope used between two times (seconds since the epoch, end excluded), children included.
+
+        `by` tells it apart by tenant, deployment and day, in any combination; days are those of the time zone `tz`.
 
         Raises:
             UnknownTenantError: Not a tenant's name. A name that was never used has used nothing.
+            InvalidRequestError: `by` names something else.
+            ConfigurationError: This machine does not know the time zone.
         """
-        scope = TenantPath(tenant)
+        fold = UsageFold(tenant, by=by, tz=tz)
         with self._lock:
-            held, concurrent = self._engine.held(scope, now=self._now())
+            held, concurrent = self._engine.held(fold.scope, now=self._now())
             rows = self._engine.ledger.between(since, until)
-        rows = [row for row in rows if within(row.tenant, scope)]
-        return UsageReport(
-            tenant=scope,
-            requests=sum(row.kind in ("settled", "expired") for row in rows),
-            input_tokens=sum(row.input_tokens for row in rows),
-            output_tokens=sum(row.output_tokens for row in rows),
-            nano_usd=sum(row.nano_usd or 0 for row in rows),
-            unpriced=sum(row.nano_usd is None for row in rows),
-            held=held,
-            concurrent=concurrent,
-        )
+        for row in rows:
+            fold.add(row)
+        return fold.report(held=held, concurrent=concurrent)
 
     def ledger(
         self, tenant: str | None = None, *, since: float | None = None, until: float | None = None

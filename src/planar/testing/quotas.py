@@ -15,8 +15,8 @@ is that clock's. A store with a server's clock passes the fake one's time along 
             await store.aclose()
 
 The tests are marked `anyio` and run on whatever the fixture `anyio_backend` says: by anyio's default every event loop
-that is installed. `pytest.register_assert_rewrite("planar.testing.quotas")` in your `conftest.py`, before the import,
-gives failures with values in them.
+that is installed. `pytest.register_assert_rewrite("planar.testing.quotas", "planar.testing._quota_books")` in your
+`conftest.py`, before the import, gives failures with values in them.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ import pytest
 
 from planar.errors import InvalidRequestError, QuotaExceededError, UnknownPriceError, UnknownTenantError
 from planar.protocols import QuotaStore
+from planar.testing._quota_books import BooksContract
 from planar.testing.clock import FakeClock
 from planar.types import Amount, Charge, Lease, LeaseId, LedgerEntry, Limit
 
@@ -58,7 +59,7 @@ each_scope = pytest.mark.parametrize("scope", SCOPES)
 
 
 @pytest.mark.anyio
-class QuotaStoreContract:
+class QuotaStoreContract(BooksContract):
     """The promises of `planar.protocols.QuotaStore`, one test each."""
 
     @each_scope

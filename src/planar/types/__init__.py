@@ -45,6 +45,7 @@ from planar.types._tenants import (
     Limit,
     Receipt,
     TenantPath,
+    UsageGroup,
     UsageReport,
 )
 from planar.types._words import (
@@ -56,6 +57,7 @@ from planar.types._words import (
     Dimension,
     Effort,
     FinishReason,
+    GroupBy,
     LeaseId,
     OnLowBudget,
     Phase,
@@ -92,6 +94,7 @@ __all__ = [
     "Embeddings",
     "File",
     "FinishReason",
+    "GroupBy",
     "Headroom",
     "Health",
     "HedgePolicy",
@@ -128,6 +131,7 @@ __all__ = [
     "ToolChoice",
     "ToolResult",
     "Usage",
+    "UsageGroup",
     "UsageReport",
     "Verdict",
     "Wire",

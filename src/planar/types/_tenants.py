@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from decimal import Decimal
 from functools import lru_cache
 from typing import Literal, Self
@@ -339,12 +340,39 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UsageGroup:
+    """The part of a `UsageReport` that one tenant, deployment or day has in it, or one of each together.
+
+    Attributes:
+        tenant, deployment, day: What the rows of this part have in common; `None` where that was not asked for. The
+            tenant is the whole path that paid, the day that of the row: a refund counts on the day of the refund.
+        unpriced: Rows whose price was unknown; `nano_usd` does not contain them.
+    """
+
+    tenant: TenantPath | None = None
+    deployment: str | None = None
+    day: date | None = None
+    requests: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    nano_usd: int = 0
+    unpriced: int = 0
+
+    @property
+    def cost_usd(self) -> Decimal:
+        """The priced part, in USD; below 0 where more was given back than spent."""
+        return usd(self.nano_usd)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UsageReport:
     """What one scope used in a span of time, its children included.
 
     Attributes:
         unpriced: Rows whose price was unknown; `nano_usd` does not contain them.
         held: What requests in flight hold now.
+        groups: The same sums told apart as was asked, in the order of what they were told apart by; none if it was not
+            asked.
     """
 
     tenant: TenantPath
@@ -355,6 +383,7 @@ class UsageReport:
     unpriced: int
     held: Amount
     concurrent: int
+    groups: tuple[UsageGroup, ...] = ()
 
     @property
     def cost_usd(self) -> Decimal:

@@ -32,6 +32,7 @@ Capability: TypeAlias = Literal[
     "tools", "parallel_tools", "json_schema", "reasoning", "image", "file", "audio", "embeddings", "logprobs", "seed"
 ]
 Dimension: TypeAlias = Literal["requests", "input_tokens", "output_tokens", "tokens", "concurrency", "nano_usd"]
+GroupBy: TypeAlias = Literal["tenant", "deployment", "day"]
 Phase: TypeAlias = Literal["connect", "first_token", "stall", "rate", "total"]
 BreakerState: TypeAlias = Literal["closed", "open", "half_open"]
 NANO = 1_000_000_000
