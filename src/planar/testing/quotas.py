@@ -29,6 +29,7 @@ import pytest
 from planar.errors import InvalidRequestError, QuotaExceededError, UnknownPriceError, UnknownTenantError
 from planar.protocols import QuotaStore
 from planar.testing._quota_books import BooksContract
+from planar.testing._quota_policies import PoliciesContract
 from planar.testing.clock import FakeClock
 from planar.types import Amount, Charge, Lease, LeaseId, LedgerEntry, Limit
 
@@ -59,7 +60,7 @@ each_scope = pytest.mark.parametrize("scope", SCOPES)
 
 
 @pytest.mark.anyio
-class QuotaStoreContract(BooksContract):
+class QuotaStoreContract(BooksContract, PoliciesContract):
     """The promises of `planar.protocols.QuotaStore`, one test each."""
 
     @each_scope
