@@ -138,6 +138,7 @@ class OpenAttempt:
             wanted=request.max_tokens,
             at_once=order.on_low_budget == "refuse",
             metadata=order.metadata,
+            tell=self._core.herald.tell,
             count=None if counter is None else partial(counter.count_tokens, request, model=self.deployment.model),
         )
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from planar.catalog import cost_bound, cost_of
 from planar.errors import QuotaExceededError
 from planar.protocols import QuotaStore
-from planar.types import Amount, Candidate, Charge, Lease, LeaseId, Price, TenantPath, Usage
+from planar.types import Alert, Amount, Candidate, Charge, Lease, LeaseId, Price, TenantPath, Usage
 
 SLICE = 1024
 """Output tokens that are held at a time."""
@@ -27,6 +27,7 @@ class Terms:
     Attributes:
         wanted: Most tokens of the answer that the caller asked for.
         at_once: Hold the whole answer instead of slices: the caller refuses a shortened one.
+        tell: Called with the alerts that settling caused.
         count: Counts the prompt exactly; asked only when the bound does not fit.
     """
 
@@ -35,6 +36,7 @@ class Terms:
     wanted: int | None
     at_once: bool
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    tell: Callable[[Sequence[Alert]], None]
     count: Callable[[], Awaitable[int]] | None = None
 
     @property
@@ -169,6 +171,8 @@ class Booking:
             )
         charge = Charge(amount=amount, usage=usage, price=price, flags=flags, metadata=self._terms.metadata)
         receipt = await self._store.settle(self._lease, charge=charge)
+        if receipt.entry.alerts and not receipt.replayed:
+            self._terms.tell(receipt.entry.alerts)
         return receipt.entry.nano_usd
 
 

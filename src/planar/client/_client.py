@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self, Unpack
 
 from planar.catalog import Catalog
+from planar.client._alerts import Herald, OnAlert
 from planar.client._core import Core, plan
 from planar.client._deployments import Deployments
 from planar.client._embed import checked_inputs, embed
@@ -59,6 +60,9 @@ class Planar:
         hedging: When a call with `hedge=True` asks a second deployment, and what that may cost.
         aborts: By provider name, what follows when a caller leaves an answer early; without one its connection is
             closed at once, and what the vendor has not counted is estimated.
+        on_alert: Called when a call has brought a budget to one of its `Limit.alerts`, once per window; it must return
+            at once. Each is logged as a warning of `planar.quotas`, too. An alert that an expired lease caused stands
+            only in the ledger.
         clock, new_id: Where time and ids come from, for tests.
 
     Raises:
@@ -86,6 +90,7 @@ class Planar:
         breaker: BreakerPolicy | None = None,
         hedging: HedgePolicy | None = None,
         aborts: Mapping[str, AbortPolicy] | None = None,
+        on_alert: OnAlert | None = None,
         clock: Clock | None = None,
         new_id: Callable[[], str] = new_id,
     ) -> None:
@@ -103,6 +108,7 @@ class Planar:
             hedging=hedging or HedgePolicy(),
             hedges=HedgeBudget(hedging or HedgePolicy()),
             aborts=dict(aborts or {}),
+            herald=Herald(on_alert),
         )
         strangers = sorted(set(self._core.aborts) - set(self._core.deployments.providers))
         if strangers:
@@ -128,6 +134,7 @@ class Planar:
         breaker: BreakerPolicy | None = None,
         hedging: HedgePolicy | None = None,
         aborts: Mapping[str, AbortPolicy] | None = None,
+        on_alert: OnAlert | None = None,
     ) -> Planar:
         """A client of every vendor whose key, and every local model whose file, the environment names.
 
@@ -152,6 +159,7 @@ class Planar:
             breaker=breaker,
             hedging=hedging,
             aborts=aborts,
+            on_alert=on_alert,
         )
 
     def __repr__(self) -> str:

@@ -8,6 +8,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from planar.catalog import input_bound
+from planar.client._alerts import Herald
 from planar.client._deployments import Deployment, Deployments, candidate
 from planar.client._loops import Loop
 from planar.client._order import Order
@@ -42,6 +43,7 @@ class Core:
     hedging: HedgePolicy
     hedges: HedgeBudget
     aborts: Mapping[str, AbortPolicy]
+    herald: Herald
     random: Random = field(default_factory=Random)
     closed: bool = False
     runs: set[Run] = field(default_factory=set["Run"])

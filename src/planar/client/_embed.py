@@ -113,7 +113,12 @@ class _Asking:
         core, order = self._core, self._order
         while True:
             terms = Terms(
-                tenant=order.tenant, candidate=stop.candidate, wanted=1, at_once=True, metadata=order.metadata
+                tenant=order.tenant,
+                candidate=stop.candidate,
+                wanted=1,
+                at_once=True,
+                metadata=order.metadata,
+                tell=core.herald.tell,
             )
             try:
                 now = self._loop.monotonic()
