@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,7 +14,20 @@ from hypothesis import strategies as st
 import planar
 from effort import examples
 from planar.catalog import Catalog, cost_bound, cost_of, input_bound
-from planar.types import ChatRequest, Message, ModelInfo, OutputSchema, Price, Text, Tool, ToolCall, ToolResult, Usage
+from planar.types import (
+    ChatRequest,
+    File,
+    Image,
+    Message,
+    ModelInfo,
+    OutputSchema,
+    Price,
+    Text,
+    Tool,
+    ToolCall,
+    ToolResult,
+    Usage,
+)
 
 rates = st.integers(0, 10**8)
 own_rates = st.none() | rates
@@ -138,8 +153,8 @@ def test_a_prompt_has_no_more_tokens_than_the_bound_says(texts: list[str]) -> No
     in_messages = input_bound(ChatRequest(messages=tuple(Message("user", text) for text in texts)))
     in_parts = input_bound(ChatRequest(messages=(Message("user", tuple(map(Text, texts))),)))
 
-    assert in_messages >= size
-    assert in_parts >= size
+    assert in_messages.tokens >= size
+    assert in_parts.tokens >= size
 
 
 def test_tools_calls_results_and_shapes_count_in_the_bound() -> None:
@@ -153,7 +168,7 @@ def test_tools_calls_results_and_shapes_count_in_the_bound() -> None:
 
     fuller = ChatRequest(messages=(*plain.messages, *called), tools=(tool,), output=shape)
 
-    assert input_bound(fuller) >= input_bound(plain) + 400
+    assert input_bound(fuller).tokens >= input_bound(plain).tokens + 400
 
 
 def test_what_nobody_described_is_unknown_and_never_free() -> None:
@@ -198,3 +213,55 @@ def test_a_local_model_is_free_and_says_that_it_was_not_priced(smollm2: str) -> 
     assert info.price is not None
     assert cost_of(a_million_of_each, info.price) == 0
     assert "set a price" in info.price.source
+
+
+PICTURE = Image(data=b"\x89PNG", media_type="image/png")
+
+
+@pytest.mark.parametrize(
+    ("model", "detail", "most"),
+    [
+        # What the vendors publish for their largest pictures.
+        ("gpt-4o", "high", 85 + 8 * 170),
+        ("gpt-4o-mini", "high", 2_833 + 8 * 5_667),
+        ("gpt-4o-mini", "low", 2_833),
+        ("gpt-4.1-nano", "high", 1_536 * 2.46),
+        ("gpt-6-luna", "original", 10_000 * 1.2),
+        ("claude-opus-5-5", None, 4_784),
+        ("gemini-3-pro", None, 2_240),
+        ("gemini-2.5-flash", None, 16 * 258),
+        ("qwen3-vl", None, 16_384),
+    ],
+)
+def test_a_picture_has_no_more_tokens_than_its_vendor_publishes(model: str, detail: Any, most: float) -> None:
+    request = ChatRequest(messages=(Message("user", ("Which river?", replace(PICTURE, detail=detail))),))
+
+    bound = input_bound(request).of(ModelInfo(id=model))
+
+    assert most <= bound <= most * 9 + 100
+
+
+def test_pictures_in_the_results_of_tools_count_too() -> None:
+    shown = Message("tool", (ToolResult(tool_call_id="1", content=(PICTURE,)),))
+
+    bound = input_bound(ChatRequest(messages=(shown,)))
+
+    assert bound.media == (PICTURE,)
+
+
+def test_a_page_is_read_and_looked_at() -> None:
+    page = b"%PDF-1.7 1 0 obj << /Type /Pages /Count 2 >> << /Type /Page /Parent 1 0 R >> <</Type/Page>>" + b"x" * 3_000
+    pdf = File(data=page, media_type="application/pdf")
+    claude = ModelInfo(id="claude-sonnet-5-5")
+
+    bound = input_bound(ChatRequest(messages=(Message("user", (pdf,)),))).of(claude)
+
+    # Two pages of text took 2,347 tokens each there: huggingface.co/datasets/JOHNISKING/pdf-token-cost, 2026-10-18.
+    assert 2 * 2_347 <= 2 * 4_784 + len(page) <= bound <= 25_000
+
+
+def test_no_prompt_is_larger_than_what_the_model_can_read() -> None:
+    unseen = ChatRequest(messages=(Message("user", (File(file_id="file-1"),)),))
+
+    assert input_bound(unseen).of(ModelInfo(id="x", context_window=200_000)) == 200_000
+    assert input_bound(unseen).of(ModelInfo(id="x")) >= 1_000_000

@@ -2,6 +2,6 @@
 
 from planar.catalog._cost import cost_bound, cost_of
 from planar.catalog._models import Catalog
-from planar.catalog._tokens import input_bound, likely_tokens
+from planar.catalog._tokens import InputBound, input_bound, likely_tokens
 
-__all__ = ["Catalog", "cost_bound", "cost_of", "input_bound", "likely_tokens"]
+__all__ = ["Catalog", "InputBound", "cost_bound", "cost_of", "input_bound", "likely_tokens"]

@@ -69,10 +69,10 @@ def plan(core: Core, order: Order, *, now: float) -> tuple[Route, dict[str, Depl
         UnknownModelError: The model names nothing here.
         NoRouteError: Every candidate was dropped.
     """
-    bound = input_bound(order.request)
+    prompt = input_bound(order.request)
     deployments = {deployment.name: deployment for deployment in core.deployments.resolve(order.model)}
     candidates = [
-        candidate(one, order.request, input_tokens=bound, health=core.health.snapshot(one.name, now))
+        candidate(one, order.request, prompt=prompt, health=core.health.snapshot(one.name, now))
         for one in deployments.values()
     ]
     request = RouteRequest(

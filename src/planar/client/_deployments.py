@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from planar.catalog import Catalog, cost_bound
+from planar.catalog import Catalog, InputBound, cost_bound
 from planar.errors import ConfigurationError, UnknownModelError
 from planar.protocols import ContinuesAnswers, CountsTokens, KnowsModels, Provider
 from planar.types import Candidate, Health, ModelInfo
@@ -146,9 +146,10 @@ class Deployments:
         return self._catalog.describe(provider.name, model, own=own)
 
 
-def candidate(deployment: Deployment, request: ChatRequest, *, input_tokens: int, health: Health) -> Candidate:
+def candidate(deployment: Deployment, request: ChatRequest, *, prompt: InputBound, health: Health) -> Candidate:
     """A deployment as the router sees it for this request, with what it could cost at most."""
     info = deployment.info
+    input_tokens = prompt.of(info)
     ceilings = [size for size in (request.max_tokens, info.max_output_tokens, info.context_window) if size is not None]
     output_tokens = min(ceilings) if ceilings else None
     bound = None
