@@ -56,7 +56,7 @@ PUBLIC = """
     AbortPolicy Alert Anthropic Attempt AttemptFailed AttemptStarted Audio BreakerPolicy CacheHint CallOptions Catalog
     ChatRequest Citation CitedSource ClosedError Completion ConfigurationError Constraints ContentFilteredError
     ContextLengthError DeadlineExceededError EmbedRequest Embeddings Event File Finish FinishReason Gemini Health
-    HedgePolicy Image InvalidRequestError LedgerEntry Limit LlamaCpp MemoryQuotaStore Message MissingExtraError
+    HedgePolicy Image InvalidRequestError LedgerEntry Limit LimitCount LlamaCpp MemoryQuotaStore Message MissingExtraError
     ModelFileError ModelInfo ModelNotFoundError NoRouteError Notice NullTelemetry Ollama Opaque OpenAI
     OpenAICompatible OrderedRouter OutputInvalidError OverloadedError Planar PlanarError Price Provider
     ProviderAuthError ProviderConnectionError ProviderError ProviderPermissionError ProviderProtocolError

@@ -233,6 +233,7 @@ if TYPE_CHECKING:
     )
     from planar.types import (
         Limit as Limit,
+        LimitCount as LimitCount,
     )
     from planar.types import (
         Message as Message,
@@ -380,6 +381,7 @@ _HOMES = {
         "Image",
         "LedgerEntry",
         "Limit",
+        "LimitCount",
         "Message",
         "ModelInfo",
         "Opaque",

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         LeaseId,
         LedgerEntry,
         Limit,
+        LimitCount,
         ModelInfo,
         Receipt,
         ResponseInfo,
@@ -252,6 +253,10 @@ class QuotaStore(Protocol):
 
     async def limits(self, tenant: str) -> tuple[Limit, ...]:
         """The limits of one scope, without its parents'."""
+        ...
+
+    async def counts(self, tenant: str) -> tuple[LimitCount, ...]:
+        """Where each limit of one scope stands now, in the order of `limits`."""
         ...
 
     async def aclose(self) -> None:

@@ -255,7 +255,7 @@ class QuotaMachine(RuleBasedStateMachine):
         return self.leases[lease_id], self.model.leases[lease_id]
 
     def first_hold(self, lease: Lease) -> Amount:
-        record = self.engine._leases.get(lease.id)
+        record = self.engine._leases.get(lease.id, self.now)
         assert record is not None
         return record.reserved
 

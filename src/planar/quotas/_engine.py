@@ -12,7 +12,6 @@ presumption with the truth, as a row of its own.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from math import inf
 from typing import Literal
@@ -20,39 +19,39 @@ from typing import Literal
 from planar.errors import InvalidRequestError
 from planar.quotas._calendar import SECOND
 from planar.quotas._cells import Part, Seen, cell_of, marks_of, seen_by
+from planar.quotas._keeping import KeepsLeases, KeepsLedger, KeepsLimits
 from planar.quotas._ledger import UNMARKED, Ledger, Marks, row_of
 from planar.quotas._limits import LimitTable, Path, costs_of
 from planar.quotas._measures import Costs, Refusal
 from planar.quotas._rates import RateCell
 from planar.quotas._refusals import fate_of, refuse, refuse_unknown_price
 from planar.quotas._state import SWEEP, Leases, Record
-from planar.types import Amount, Charge, Lease, LeaseId, LedgerEntry, Limit, Receipt, TenantPath
+from planar.types import Amount, Charge, Lease, LeaseId, LedgerEntry, Limit, LimitCount, Receipt, TenantPath
 
 _NOTHING: Costs = (0, 0, 0, 0, 0, 0)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LimitCount:
-    """Where one limit stands. A rate has its level, rounded up, as `used`."""
-
-    limit: Limit
-    used: int
-    held: int
 
 
 class QuotaEngine:
     """Decides who may spend, and books what was spent.
 
     Args:
-        known_only: Refuse tenants whose root was never given limits (an empty list of them will do).
-        ledger_limit: Keep only this many of the newest ledger rows; `None` keeps all.
+        limits, leases, ledger: Where they are kept; in memory, unless told otherwise.
+
+    Attributes:
+        now: The latest time that was seen.
     """
 
-    def __init__(self, *, known_only: bool = False, ledger_limit: int | None = None) -> None:
-        self._limits = LimitTable(known_only=known_only)
-        self._leases = Leases()
-        self._now = 0
-        self.ledger = Ledger(limit=ledger_limit, forget=self._leases.drop)
+    def __init__(
+        self,
+        *,
+        limits: KeepsLimits | None = None,
+        leases: KeepsLeases | None = None,
+        ledger: KeepsLedger | None = None,
+    ) -> None:
+        self._limits = limits or LimitTable()
+        self._leases = leases or Leases()
+        self.ledger = ledger or Ledger()
+        self.now = 0
 
     def reserve(self, lease_id: LeaseId, tenant: str, *, hold: Amount, ttl: float, deployment: str, now: int) -> Lease:
         """Hold `hold` on every scope of the path, or nothing anywhere. A known id gives the lease as it is now.
@@ -64,7 +63,7 @@ class QuotaEngine:
             InvalidRequestError: `ttl` is not a positive number, or the id was used for something else.
         """
         now = self._tick(now)
-        known = self._leases.get(lease_id)
+        known = self._leases.get(lease_id, now)
         if known is not None:
             return _same(known, tenant, hold, deployment)
         if self.ledger.account(lease_id) is not None:
@@ -97,14 +96,15 @@ class QuotaEngine:
         Raises:
             InvalidRequestError: The hold is gone (released or expired), so the provider must not be asked.
         """
-        self._tick(now)
-        record = self._leases.get(lease.id)
+        now = self._tick(now)
+        record = self._leases.get(lease.id, now)
         if record is None or record.state in ("released", "lapsed"):
             if self.ledger.account(lease.id) is None:
                 raise InvalidRequestError(f"lease {lease.id} holds nothing: {fate_of(record)}", param="lease")
             return
         _check_tenant(record.path.tenant, lease)
         record.dispatched = True
+        self._leases.changed(record)
 
     def extend(self, lease: Lease, *, more: Amount, ttl: float, now: int) -> Lease:
         """Hold `more` beside what `lease` says is held, and live `ttl` seconds from now.
@@ -118,7 +118,7 @@ class QuotaEngine:
         """
         now = self._tick(now)
         expires = now + _microseconds(ttl)
-        record = self._leases.get(lease.id)
+        record = self._leases.get(lease.id, now)
         if record is None or record.state != "active":
             raise InvalidRequestError(f"lease {lease.id} cannot be extended: {fate_of(record)}", param="lease")
         _check_tenant(record.path.tenant, lease)
@@ -155,7 +155,7 @@ class QuotaEngine:
             InvalidRequestError: The lease was released, or is not known.
         """
         now = self._tick(now)
-        record = self._leases.get(lease.id)
+        record = self._leases.get(lease.id, now)
         if record is None or record.state not in ("active", "lapsed"):
             return self._settle_again(lease, charge, now)
         if lease.tenant is not record.path.tenant:
@@ -186,7 +186,7 @@ class QuotaEngine:
             InvalidRequestError: The lease was dispatched: settle it.
         """
         now = self._tick(now)
-        record = self._leases.get(lease.id)
+        record = self._leases.get(lease.id, now)
         if record is None or record.state != "active":
             return
         _check_tenant(record.path.tenant, lease)
@@ -246,7 +246,7 @@ class QuotaEngine:
             UnknownTenantError: Not a tenant's name.
         """
         self.expire(now=now)
-        now = self._now
+        now = self.now
         fresh = self._limits.replace(scope, limits, now=now)
         for record in self.ledger.accounts(scope) if fresh else ():
             for cell in fresh:
@@ -263,6 +263,7 @@ class QuotaEngine:
                 assert not isinstance(seen, RateCell)
                 parts.append(seen.adopt(costs[cell.index], since, now))
             record.parts = parts
+            self._leases.changed(record)
 
     def limits(self, scope: str) -> tuple[Limit, ...]:
         """The limits of one scope, without its parents'."""
@@ -272,7 +273,7 @@ class QuotaEngine:
         """Where each limit of one scope stands, in the order of `limits`."""
         self.expire(now=now)
         cells = self._limits.cells(scope)
-        counts = [cell.counts(self._now) for cell in cells]
+        counts = [cell.counts(self.now) for cell in cells]
         return tuple(
             LimitCount(limit=cell.limit, used=used, held=held) for cell, (used, held) in zip(cells, counts, strict=True)
         )
@@ -285,10 +286,10 @@ class QuotaEngine:
         return Amount(input_tokens=tokens_in, output_tokens=tokens_out, nano_usd=nano_usd), len(costs)
 
     def _tick(self, now: int) -> int:
-        if now > self._now:
-            self._now = now
+        if now > self.now:
+            self.now = now
         else:
-            now = self._now
+            now = self.now
         if now >= self._leases.wake:
             self._sweep(now)
         return now
@@ -324,7 +325,7 @@ class QuotaEngine:
     def _settle_again(self, lease: Lease, charge: Charge, now: int) -> Receipt:
         record = self.ledger.account(lease.id)
         if record is None or record.charge is None:
-            fate = fate_of(self._leases.get(lease.id))
+            fate = fate_of(self._leases.get(lease.id, now))
             raise InvalidRequestError(f"lease {lease.id} cannot be settled: {fate}", param="lease")
         _check_tenant(record.path.tenant, lease)
         if record.answer is not None and not _corrects(charge, record.answer):

@@ -28,7 +28,7 @@ class Ledger:
         forget: Called with the ids of the leases whose rows were dropped.
     """
 
-    def __init__(self, *, limit: int | None = None, forget: Callable[[list[LeaseId]], None]) -> None:
+    def __init__(self, *, limit: int | None = None, forget: Callable[[list[LeaseId]], None] | None = None) -> None:
         self._limit = limit
         self._forget = forget
         self._rows: list[LedgerEntry] = []
@@ -65,7 +65,8 @@ class Ledger:
         dropped = [entry.lease_id for entry in self._rows[:count] if entry.kind in ("settled", "expired")]
         for lease_id in dropped:
             del self._accounts[lease_id]
-        self._forget(dropped)
+        if self._forget is not None:
+            self._forget(dropped)
         del self._rows[:count]
 
 

@@ -54,7 +54,7 @@ class Path:
 class LimitTable:
     """The limits of every scope, each with its counter."""
 
-    def __init__(self, *, known_only: bool) -> None:
+    def __init__(self, *, known_only: bool = False) -> None:
         self._known_only = known_only
         self._roots: set[str] = set()
         self._scopes: dict[str, tuple[Cell, ...]] = {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from planar.quotas._calendar import SECOND
 from planar.quotas._measures import BUCKETS, DIMENSIONS, MOST, Holds, Refusal, bound_of, wait_for
 from planar.types import Alert, Limit
@@ -28,6 +30,17 @@ class RollingCell:
         self._length = limit.seconds * SECOND
         self._newest = self._bucket(now)
         self._buckets: dict[int, int] = {}
+
+    def restore(self, *, used: int, held: int, newest: int, buckets: Mapping[int, int]) -> None:
+        """Stand where another counter of the same limit stood."""
+        self.used = used
+        self.held = held
+        self._newest = newest
+        self._buckets = dict(buckets)
+
+    def standing(self) -> tuple[int, int, int, Mapping[int, int]]:
+        """Where it stands, in the order of what `restore` takes."""
+        return self.used, self.held, self._newest, self._buckets
 
     def change(self, limit: Limit, now: int) -> None:
         """Take another amount or policy. What is used and held stays."""

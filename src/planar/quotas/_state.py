@@ -36,6 +36,7 @@ class Record:
         state: `active`; `settled` and `released` by their verbs; after expiry `charged` or, undispatched, `lapsed`.
         charge: The first row. `answer` is the one that settling gave, `None` until the truth is known.
         nano_usd: What the rows add up to; `None` while the price is unknown.
+        until: When a lease that has ended is forgotten.
     """
 
     __slots__ = (
@@ -57,6 +58,7 @@ class Record:
         "room_for_money",
         "room_for_tokens",
         "state",
+        "until",
     )
 
     def __init__(self, lease: Lease, path: Path, costs: Costs, parts: Sequence[Part], now: int, expires: int) -> None:
@@ -76,6 +78,7 @@ class Record:
         self.refund: LedgerEntry | None = None
         self.hold: Amount = lease.hold
         self.expires = expires
+        self.until = FOREVER
         self.room_for_tokens = lease.headroom.tokens
         self.room_for_money = lease.headroom.nano_usd
 
@@ -124,14 +127,15 @@ class Leases:
         self.wake = FOREVER
         self._records: dict[LeaseId, Record] = {}
         self._live: dict[str, dict[LeaseId, Record]] = {}
-        self._due: list[tuple[int, int, Record]] = []
-        self._order = 0  # of two that end at the same time: records do not compare
+        self._due: list[tuple[int, LeaseId, int, Record]] = []
+        self._order = 0  # of one that is in there twice: records do not compare
         self._stale = 0
         self._tombstones: deque[tuple[int, LeaseId]] = deque()
 
-    def get(self, lease_id: LeaseId) -> Record | None:
+    def get(self, lease_id: LeaseId, now: int) -> Record | None:
         """The lease with this id, alive or remembered."""
-        return self._records.get(lease_id)
+        record = self._records.get(lease_id)
+        return None if record is None or record.until <= now else record
 
     def add(self, record: Record) -> None:
         """Take up a new lease."""
@@ -141,7 +145,7 @@ class Leases:
             live = self._live[record.path.root] = {}
         live[record.id] = record
         self._order += 1
-        heappush(self._due, (record.expires, self._order, record))
+        heappush(self._due, (record.expires, record.id, self._order, record))
         if record.expires < self.wake:
             self.wake = record.expires
 
@@ -149,27 +153,31 @@ class Leases:
         """Take note that a lease ends at another time now."""
         self._stale += 1
         self._order += 1
-        heappush(self._due, (record.expires, self._order, record))
+        heappush(self._due, (record.expires, record.id, self._order, record))
         self.wake = min(self.wake, record.expires)
         if self._stale > 64:
             self._compact()
+
+    def changed(self, record: Record) -> None:
+        """Nothing: the lease that was changed is the one that is kept."""
 
     def end(self, record: Record, *, now: int) -> None:
         """Take a lease from the living; it is remembered for a quarter of an hour."""
         del self._live[record.path.root][record.id]
         record.parts = ()
-        self._tombstones.append((now + TOMBSTONE, record.id))
-        if now + TOMBSTONE < self.wake:
-            self.wake = now + TOMBSTONE
+        record.until = until = now + TOMBSTONE
+        self._tombstones.append((until, record.id))
+        if until < self.wake:
+            self.wake = until
         self._stale += 1
         if self._stale > 64:
             self._compact()
 
     def next_due(self, now: int) -> Record | None:
-        """Take the next lease whose time is over. The caller ends it."""
+        """Take the next lease whose time is over, of those of one time the first by its id. The caller ends it."""
         due = self._due
         while due and due[0][0] <= now:
-            expires, _, record = heappop(due)
+            expires, _, _, record = heappop(due)
             if record.state == "active" and record.expires == expires:
                 self._stale -= 1  # `end` will count it
                 return record
@@ -212,7 +220,6 @@ class Leases:
         if self._stale * 2 > len(self._due):
             self._live = {root: live for root, live in self._live.items() if live}
             alive = [record for live in self._live.values() for record in live.values()]
-            self._due = [(record.expires, place, record) for place, record in enumerate(alive, start=self._order + 1)]
-            self._order += len(alive)
+            self._due = [(record.expires, record.id, 0, record) for record in alive]
             heapify(self._due)
             self._stale = 0

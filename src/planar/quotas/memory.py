@@ -10,9 +10,23 @@ from planar.errors import ConfigurationError
 from planar.protocols import Clock
 from planar.quotas._calendar import SECOND
 from planar.quotas._engine import QuotaEngine
-from planar.quotas._limits import within
+from planar.quotas._ledger import Ledger
+from planar.quotas._limits import LimitTable, within
+from planar.quotas._state import Leases
 from planar.quotas._usage import UsageFold
-from planar.types import Amount, Charge, GroupBy, Lease, LeaseId, LedgerEntry, Limit, Receipt, TenantPath, UsageReport
+from planar.types import (
+    Amount,
+    Charge,
+    GroupBy,
+    Lease,
+    LeaseId,
+    LedgerEntry,
+    Limit,
+    LimitCount,
+    Receipt,
+    TenantPath,
+    UsageReport,
+)
 
 
 class MemoryQuotaStore:
@@ -59,7 +73,9 @@ class MemoryQuotaStore:
         self._started = clock.monotonic()
         self._epoch = round(clock.time() * SECOND)
         self._lock = Lock()
-        self._engine = QuotaEngine(known_only=known_tenants_only, ledger_limit=ledger_limit)
+        leases = Leases()
+        self._ledger = Ledger(limit=ledger_limit, forget=leases.drop)
+        self._engine = QuotaEngine(limits=LimitTable(known_only=known_tenants_only), leases=leases, ledger=self._ledger)
         for scope, bounds in (limits or {}).items():
             self._engine.set_limits(scope, bounds, now=self._now())
 
@@ -151,7 +167,7 @@ class MemoryQuotaStore:
         fold = UsageFold(tenant, by=by, tz=tz)
         with self._lock:
             held, concurrent = self._engine.held(fold.scope, now=self._now())
-            rows = self._engine.ledger.between(since, until)
+            rows = self._ledger.between(since, until)
         for row in rows:
             fold.add(row)
         return fold.report(held=held, concurrent=concurrent)
@@ -167,7 +183,7 @@ class MemoryQuotaStore:
         scope = None if tenant is None else TenantPath(tenant)
         with self._lock:
             self._engine.expire(now=self._now())
-            rows = self._engine.ledger.between(since, until)
+            rows = self._ledger.between(since, until)
         return _Rows(rows, scope)
 
     async def set_limits(self, tenant: str, *limits: Limit) -> None:
@@ -186,6 +202,15 @@ class MemoryQuotaStore:
         """The limits of one scope, without its parents'."""
         with self._lock:
             return self._engine.limits(tenant)
+
+    async def counts(self, tenant: str) -> tuple[LimitCount, ...]:
+        """Where each limit of one scope stands now, in the order of `limits`.
+
+        Raises:
+            UnknownTenantError: Not a tenant's name.
+        """
+        with self._lock:
+            return self._engine.counts(tenant, now=self._now())
 
     async def aclose(self) -> None:
         """Nothing: there is nothing to give back."""

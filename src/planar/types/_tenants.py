@@ -225,6 +225,20 @@ class Limit:
 _PER: Mapping[str, int] = {"minute": 60, "hour": 3600}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitCount:
+    """Where one limit stands.
+
+    Attributes:
+        used: In its current window; of a rate what has not drained yet, rounded up.
+        held: By requests in flight. A rate holds nothing: it has used what was let in.
+    """
+
+    limit: Limit
+    used: int
+    held: int
+
+
 @quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Headroom:
