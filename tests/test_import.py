@@ -56,8 +56,8 @@ PUBLIC = """
     AbortPolicy Alert Anthropic Attempt AttemptFailed AttemptStarted Audio BreakerPolicy CacheHint CallOptions Catalog
     ChatRequest Citation CitedSource ClosedError Completion ConfigurationError Constraints ContentFilteredError
     ContextLengthError DeadlineExceededError EmbedRequest Embeddings Event File Finish FinishReason Gemini Health
-    HedgePolicy Image InvalidRequestError LedgerEntry Limit LimitCount LlamaCpp MemoryQuotaStore Message MissingExtraError
-    ModelFileError ModelInfo ModelNotFoundError NoRouteError Notice NullTelemetry Ollama Opaque OpenAI
+    HedgePolicy Image InvalidRequestError LedgerEntry Limit LimitCount LlamaCpp MemoryQuotaStore Message
+    MissingExtraError ModelFileError ModelInfo ModelNotFoundError NoRouteError Notice NullTelemetry Ollama Opaque OpenAI
     OpenAICompatible OrderedRouter OutputInvalidError OverloadedError Planar PlanarError Price Provider
     ProviderAuthError ProviderConnectionError ProviderError ProviderPermissionError ProviderProtocolError
     ProviderQuotaError ProviderServerError ProviderTimeoutError QuotaExceededError QuotaStore RateLimitedError

@@ -233,6 +233,8 @@ if TYPE_CHECKING:
     )
     from planar.types import (
         Limit as Limit,
+    )
+    from planar.types import (
         LimitCount as LimitCount,
     )
     from planar.types import (

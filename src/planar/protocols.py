@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         Health,
         Lease,
         LeaseId,
+        LeasePart,
         LedgerEntry,
         Limit,
         LimitCount,
@@ -261,6 +262,31 @@ class QuotaStore(Protocol):
 
     async def aclose(self) -> None:
         """Give back what it opened."""
+        ...
+
+
+@runtime_checkable
+class SplitsLeases(Protocol):
+    """A quota store in which one lease can pay for many requests: `planar.SlabQuotaStore` asks for it."""
+
+    async def split(
+        self, lease: Lease, *, parts: Sequence[LeasePart] = (), keep: Amount | None = None
+    ) -> tuple[Receipt, ...]:
+        """Settle parts of what `lease` holds, each as a lease of its own; then hold no more than `keep`.
+
+        All of it is one atomic step. A part replaces as much of the hold as was kept for it by what it used, in the
+        windows in which `lease` was reserved, and gets a row under its own id: `settled`, or `expired` where nobody
+        settled it. It is one request to budgets of requests; rates of requests and concurrency do not see it. From
+        here on it is a lease that was settled. A part that has its row is treated as `settle` would. If `lease` has
+        ended meanwhile, parts are booked all the same, as after a late settle.
+
+        `keep` bounds what is still held, and leaves it as it is by default. If it is nothing the lease ends, without
+        a row, even if it was dispatched: it was spent on its parts. If it had expired, and was charged, a correction
+        takes that back.
+
+        Raises:
+            InvalidRequestError: The lease is not known, or a part's id is in use. Nothing was written.
+        """
         ...
 
 

@@ -2,17 +2,17 @@ from __future__ import annotations
 
 import pytest
 
-from planar.protocols import QuotaStore
 from planar.quotas import MemoryQuotaStore
 from planar.testing.clock import FakeClock
 from planar.testing.quotas import QuotaStoreContract
+from planar.testing.splits import SplitContract
 
 
-class TestMemoryQuotaStore(QuotaStoreContract):
+class TestMemoryQuotaStore(QuotaStoreContract, SplitContract):
     @pytest.fixture
     def clock(self) -> FakeClock:
         return FakeClock()
 
     @pytest.fixture
-    def store(self, clock: FakeClock) -> QuotaStore:
+    def store(self, clock: FakeClock) -> MemoryQuotaStore:
         return MemoryQuotaStore(clock=clock)

@@ -25,8 +25,9 @@ from planar.quotas._limits import LimitTable, Path, costs_of
 from planar.quotas._measures import Costs, Refusal
 from planar.quotas._rates import RateCell
 from planar.quotas._refusals import fate_of, refuse, refuse_unknown_price
+from planar.quotas._split import split
 from planar.quotas._state import SWEEP, Leases, Record
-from planar.types import Amount, Charge, Lease, LeaseId, LedgerEntry, Limit, LimitCount, Receipt, TenantPath
+from planar.types import Amount, Charge, Lease, LeaseId, LeasePart, LedgerEntry, Limit, LimitCount, Receipt, TenantPath
 
 _NOTHING: Costs = (0, 0, 0, 0, 0, 0)
 
@@ -195,6 +196,14 @@ class QuotaEngine:
         self._give_back(record, _NOTHING, now)
         self._leases.end(record, now=now)
         record.state = "released"
+
+    def split(self, lease: Lease, *, parts: Sequence[LeasePart], keep: Amount | None, now: int) -> tuple[Receipt, ...]:
+        """Settle parts of a lease as leases of their own, and hold no more than `keep` afterwards.
+
+        Raises:
+            InvalidRequestError: The lease is not known, or a part's id is in use. Nothing was written.
+        """
+        return split(self, lease, parts, keep=keep, now=self._tick(now))
 
     def refund(self, lease_id: LeaseId, *, amount: Amount, reason: str, now: int) -> Receipt:
         """Credit part of what a lease was charged, in the windows that it counts in if they are still open.

@@ -70,6 +70,10 @@ class KeepsLeases(Protocol):
         """Take a lease from the living, and remember it for a quarter of an hour."""
         ...
 
+    def remember(self, record: Record, *, now: int) -> None:
+        """Take up a lease that has ended already, and remember it as long."""
+        ...
+
     def next_due(self, now: int) -> Record | None:
         """Take the next lease whose time is over, of those of one time the first by its id. The caller ends it."""
         ...

@@ -173,6 +173,13 @@ class Leases:
         if self._stale > 64:
             self._compact()
 
+    def remember(self, record: Record, *, now: int) -> None:
+        """Take up a lease that has ended already, for calls that are repeated."""
+        self._records[record.id] = record
+        record.until = now + TOMBSTONE
+        self._tombstones.append((record.until, record.id))
+        self.wake = min(self.wake, record.until)
+
     def next_due(self, now: int) -> Record | None:
         """Take the next lease whose time is over, of those of one time the first by its id. The caller ends it."""
         due = self._due

@@ -20,6 +20,7 @@ from planar.types import (
     GroupBy,
     Lease,
     LeaseId,
+    LeasePart,
     LedgerEntry,
     Limit,
     LimitCount,
@@ -125,6 +126,17 @@ class MemoryQuotaStore:
         """
         with self._lock:
             return self._engine.settle(lease, charge=charge, now=self._now())
+
+    async def split(
+        self, lease: Lease, *, parts: Sequence[LeasePart] = (), keep: Amount | None = None
+    ) -> tuple[Receipt, ...]:
+        """Settle parts of what a lease holds, each under an id of its own, as `planar.protocols.SplitsLeases` says.
+
+        Raises:
+            InvalidRequestError: The lease is not known, or a part's id is in use. Nothing was written.
+        """
+        with self._lock:
+            return self._engine.split(lease, parts=parts, keep=keep, now=self._now())
 
     async def release(self, lease: Lease) -> None:
         """Give the hold back: the provider was never asked. A lease that has ended is left as it is.

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from planar.testing.providers import ProviderContract
     from planar.testing.quotas import QuotaStoreContract
     from planar.testing.routers import RouterContract
+    from planar.testing.splits import SplitContract
     from planar.testing.telemetry import TelemetryContract
     from planar.testing.virtual import VirtualLoop, run_virtual, virtual_backend
 
@@ -31,6 +32,7 @@ __all__ = [
     "RouterContract",
     "ScriptedProvider",
     "SeenRequest",
+    "SplitContract",
     "Step",
     "TelemetryContract",
     "VirtualLoop",
@@ -48,6 +50,7 @@ _HOMES = {
     "QuotaStoreContract": "planar.testing.quotas",
     "RouterContract": "planar.testing.routers",
     "SeenRequest": "planar.testing.fault_server",
+    "SplitContract": "planar.testing.splits",
     "TelemetryContract": "planar.testing.telemetry",
     "VirtualLoop": "planar.testing.virtual",
     "run_virtual": "planar.testing.virtual",

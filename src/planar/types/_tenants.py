@@ -316,6 +316,21 @@ class Alert:
 
 @quick
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LeasePart:
+    """One request that a lease paid for, to be booked under an id of its own.
+
+    Attributes:
+        hold: What of the lease's hold was kept for it.
+        charge: What it really used; `None` if nobody settled it in time: presumed to be what was held.
+    """
+
+    id: LeaseId
+    hold: Amount
+    charge: Charge | None
+
+
+@quick
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerEntry:
     """One line of the append-only book.
 
