@@ -107,8 +107,9 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def chaos(session: nox.Session) -> None:
-    """Ten thousand streams left at random moments, on each transport and event loop: run before a release."""
+    """Ten thousand streams left at random moments, and stores whose users are killed: run before a release."""
     install_for_tests(session)
+    session.run("pytest", "-q", "-s", "tests/quotas/test_chaos.py", env={"PLANAR_KILLS": "50"})
     session.run("pytest", "-q", "-s", "tests/client/test_aborted_streams.py", env={"PLANAR_ABORTS": "10000"})
 
 

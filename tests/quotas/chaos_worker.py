@@ -11,12 +11,13 @@ import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import anyio
 
-from planar.errors import InvalidRequestError, QuotaExceededError, StoreError
+from planar.errors import InvalidRequestError, PlanarError, QuotaExceededError, StoreError
 from planar.protocols import QuotaStore
 from planar.types import Amount, Charge, Lease, LeaseId
 
@@ -95,7 +96,7 @@ class Customer:
                 self._refused(tenant, most, refusal)
                 if refusal.kind == "busy":
                     await anyio.sleep(self._chance.uniform(0, patience))
-                    patience = min(2 * patience, 0.5)
+                    patience = min(3 * patience, 1.0)
 
     def _refused(self, tenant: str, most: int, refusal: QuotaExceededError) -> None:
         self.counts[refusal.kind] += 1
@@ -110,20 +111,20 @@ class Customer:
         lease_id = LeaseId(f"{self._name}-{next(self._numbers)}")
         hold = _amount(most)
         lease = await self._say(
-            lambda: self._store.reserve(lease_id, tenant, hold=hold, ttl=self._ttl, deployment="fake:model")
+            partial(self._store.reserve, lease_id, tenant, hold=hold, ttl=self._ttl, deployment="fake:model")
         )
         if self._chance.random() < 0.1:
-            await self._say(lambda: self._store.release(lease))
+            await self._say(partial(self._store.release, lease))
             self.counts["released"] += 1
             return
         try:
-            await self._say(lambda: self._store.dispatched(lease))
+            await self._say(partial(self._store.dispatched, lease))
         except InvalidRequestError:  # it lapsed: nobody may be asked
             self.counts["lapsed"] += 1
             return
         spent = await self._spend(lease)
         try:
-            await self._say(lambda: self._store.settle(lease, charge=Charge(amount=_amount(spent))))
+            await self._say(partial(self._store.settle, lease, charge=Charge(amount=_amount(spent))))
         except InvalidRequestError:
             self.counts["unknown"] += 1
             return
@@ -135,9 +136,9 @@ class Customer:
         self._bill(lease.id, spent)
         await anyio.sleep(self._chance.uniform(0, self._pace))
         while self._chance.random() < 0.2:
-            held, more = lease, self._chance.randint(1, 5)
+            more = self._chance.randint(1, 5)
             try:
-                lease = await self._say(lambda: self._store.extend(held, more=_amount(more), ttl=self._ttl))
+                lease = await self._say(partial(self._store.extend, lease, more=_amount(more), ttl=self._ttl))
             except (QuotaExceededError, InvalidRequestError):
                 self.counts["cut"] += 1
                 break
@@ -150,24 +151,28 @@ class Customer:
         """Say it until it is answered, and sometimes say it again, afterwards or at the same time."""
         twice = self._chance.random()
         if twice < 0.05:
-            async with anyio.create_task_group() as tasks:
-                answers: list[T | Exception] = []
-                tasks.start_soon(self._collect, verb, answers)
-                tasks.start_soon(self._collect, verb, answers)
-            answer = answers[0]
-            if isinstance(answer, Exception):
-                raise answer
-            return answer
+            return await self._at_the_same_time(verb)
         answer = await self._answered(verb)
         if twice < 0.1:
             await self._answered(verb)
         return answer
 
-    async def _collect(self, verb: Callable[[], Awaitable[T]], answers: list[T | Exception]) -> None:
-        try:
-            answers.append(await self._answered(verb))
-        except (QuotaExceededError, InvalidRequestError) as error:
-            answers.append(error)
+    async def _at_the_same_time(self, verb: Callable[[], Awaitable[T]]) -> T:
+        answers: list[T] = []
+        errors: list[PlanarError] = []
+
+        async def ask() -> None:
+            try:
+                answers.append(await self._answered(verb))
+            except (QuotaExceededError, InvalidRequestError) as error:
+                errors.append(error)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask)
+            tasks.start_soon(ask)
+        if not answers:
+            raise errors[0]
+        return answers[0]  # one may be refused and the other granted, in this order
 
     async def _answered(self, verb: Callable[[], Awaitable[T]]) -> T:
         while True:

@@ -1,4 +1,4 @@
-"""The memory store of one process, for many: what chaos is measured on where nothing but the harness may be at fault."""
+"""The memory store of one process, asked by many: what the chaos harness itself is tried on."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 
 import anyio
 
+from planar.errors import PlanarError
 from planar.quotas import MemoryQuotaStore
 from planar.types import Amount, Charge, Lease, LeaseId, LedgerEntry, Limit, Receipt, UsageReport
 
@@ -27,7 +28,7 @@ def served(store: MemoryQuotaStore, folder: Path) -> Iterator[str]:
             verb, arguments, options = pickle.load(self.rfile)
             try:
                 answer: object = _result(_call(store, verb, arguments, options))
-            except Exception as error:  # it is raised where it was asked for
+            except PlanarError as error:  # it is raised where it was asked for
                 answer = error
             self.wfile.write(pickle.dumps(answer))
 
@@ -113,6 +114,6 @@ class ServedStore:
             async for part in connection:
                 answer += part
         result = pickle.loads(answer)
-        if isinstance(result, Exception):
+        if isinstance(result, PlanarError):
             raise result
         return result

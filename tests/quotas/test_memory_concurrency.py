@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import anyio
 import pytest
+from chaos import Plan, limits_of, read
+from chaos_worker import Customer
 
 from planar.errors import QuotaExceededError
 from planar.quotas import MemoryQuotaStore
@@ -114,3 +117,92 @@ async def test_five_hundred_tasks_that_are_cancelled_at_random_leave_nothing_beh
         assert money.used == usage.nano_usd
         assert tokens.used == usage.input_tokens + usage.output_tokens
     assert counts[0][0].used == sum(row.nano_usd or 0 for row in rows)
+
+
+class Till:
+    """The provider's bill, and what the store acknowledged, of many customers in one process."""
+
+    def __init__(self) -> None:
+        self.bill: Counter[str] = Counter()
+        self.settled: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def customer(self, store: MemoryQuotaStore, plan: Plan, name: str) -> Customer:
+        chance = random.Random(f"{plan.seed}/{name}")
+        return Customer(
+            store,
+            name=name,
+            chance=chance,
+            bill=self._charge,
+            settled=self.settled.__setitem__,
+            ttl=plan.ttl,
+            pace=plan.pace,
+        )
+
+    def _charge(self, lease_id: str, amount: int) -> None:
+        with self._lock:
+            self.bill[lease_id] += amount
+
+
+async def spend_all(customer: Customer, tasks: int) -> None:
+    async with anyio.create_task_group() as group:
+        for _ in range(tasks):
+            group.start_soon(customer.spend_all)
+
+
+def test_eight_threads_use_all_of_a_budget_and_not_more():
+    plan = Plan(budget=8_000, pace=0.005)
+    print(plan)
+    store, till = MemoryQuotaStore(limits=limits_of(plan)), Till()
+
+    def run(number: int) -> None:
+        anyio.run(spend_all, till.customer(store, plan, str(number)), plan.tasks)
+
+    with ThreadPoolExecutor(plan.workers) as threads:
+        list(threads.map(run, range(plan.workers)))
+
+    outcome = anyio.run(read, store, plan, till.bill, till.settled)
+    outcome.check(least=0.99)
+
+
+@pytest.mark.anyio
+async def test_512_tasks_use_all_of_a_budget_and_not_more():
+    plan = Plan(budget=16_000, workers=1, tasks=512, crowded=False)
+    print(plan)
+    store, till = MemoryQuotaStore(limits=limits_of(plan)), Till()
+
+    await spend_all(till.customer(store, plan, "crowd"), plan.tasks)
+
+    outcome = await read(store, plan, till.bill, till.settled)
+    outcome.check(least=0.99)
+
+
+@pytest.mark.anyio
+async def test_512_tasks_that_fall_over_and_settle_nothing_waste_little_of_a_budget():
+    plan = Plan(budget=16_000, workers=1, tasks=512, ttl=1.0, crowded=False)
+    print(plan)
+    store, till = MemoryQuotaStore(limits=limits_of(plan)), Till()
+    customer = till.customer(store, plan, "crowd")
+    chance = random.Random(plan.seed)
+    running: list[anyio.CancelScope] = []
+
+    async def fall_over_and_get_up() -> None:
+        ended = False
+        while not ended:
+            with anyio.CancelScope() as scope:
+                running.append(scope)
+                await customer.spend_all()
+            running.remove(scope)
+            ended = not scope.cancelled_caught
+
+    async with anyio.create_task_group() as group:
+        for _ in range(plan.tasks):
+            group.start_soon(fall_over_and_get_up)
+        for moment in sorted(chance.uniform(0, 0.8 * plan.budget) for _ in range(100)):
+            while till.bill.total() < moment:
+                await anyio.sleep(0.001)
+            chance.choice(running).cancel()
+
+    outcome = await read(store, plan, till.bill, till.settled)
+    outcome.check(least=0.85)
+    assert outcome.kinds["expired"] > 0
