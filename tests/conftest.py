@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import shutil
 import socket
 import subprocess
@@ -11,13 +10,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 import servers  # beside this file
+from shared import missing
 
 REDIS_SERVERS = ["redis-server", *(["valkey-server"] if shutil.which("valkey-server") else [])]
 
@@ -27,17 +26,11 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-def _missing(line: str) -> NoReturn:
-    if os.environ.get("CI") == "true":
-        pytest.fail(line, pytrace=False)
-    pytest.skip(line)
-
-
 def _package_folder(name: str) -> Path:
     # Found without importing it: the model's package would import what it is a plugin of.
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.submodule_search_locations:
-        _missing(f"the development package {name} is not installed: use nox, which installs it")
+        missing(f"the development package {name} is not installed: use nox, which installs it")
     return Path(spec.submodule_search_locations[0])
 
 
@@ -96,7 +89,7 @@ def redis_server(request: pytest.FixtureRequest) -> Iterator[servers.RedisServer
         with servers.redis_server(request.param) as server:
             yield server
     except servers.MissingServerError as error:
-        _missing(str(error))
+        missing(str(error))
 
 
 @pytest.fixture(scope="session")
@@ -106,7 +99,7 @@ def postgres_server() -> Iterator[servers.PostgresServer]:
         with servers.postgres_server() as server:
             yield server
     except servers.MissingServerError as error:
-        _missing(str(error))
+        missing(str(error))
 
 
 @pytest.fixture

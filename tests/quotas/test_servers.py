@@ -8,7 +8,9 @@ import asyncpg
 import pytest
 import redis
 
+import servers
 from servers import PostgresServer, RedisServer
+from shared import missing
 
 
 def test_a_redis_that_is_killed_has_what_it_acknowledged_when_it_is_back(redis_url: str, redis_server: RedisServer):
@@ -82,3 +84,19 @@ def test_a_paused_postgres_answers_nothing_until_it_is_resumed(postgres_url: str
         return bool(done), value
 
     assert asyncio.run(ask()) == (False, 7)
+
+
+def test_a_server_that_is_not_installed_says_what_to_type():
+    with pytest.raises(servers.MissingServerError, match="keydb-server is not installed: apt-get install keydb-server"):
+        with servers.redis_server("keydb-server"):
+            pass
+
+
+def test_what_is_missing_is_a_visible_skip_and_in_ci_a_failure(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="it is not here"):
+        missing("it is not here")
+
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="it is not here"):
+        missing("it is not here")
