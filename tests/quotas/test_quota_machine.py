@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from quota_model import MICRO, Model, ModelLease
 
+from effort import examples
 from planar.errors import InvalidRequestError, QuotaExceededError
 from planar.quotas._engine import QuotaEngine
 from planar.types import Amount, Charge, Lease, LeaseId, Limit
@@ -292,6 +293,4 @@ def _times(limit: Limit, factor: int) -> Limit:
 
 
 TestQuotaMachine = QuotaMachine.TestCase
-TestQuotaMachine.settings = settings(
-    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+TestQuotaMachine.settings = settings(examples(60), stateful_step_count=40, suppress_health_check=[HealthCheck.too_slow])

@@ -175,6 +175,18 @@ class QuotaStoreContract(BooksContract, PoliciesContract):
             await _reserve(store, "two")
         assert (refusal.value.dimension, refusal.value.kind) == ("nano_usd", "spent")
 
+    async def test_a_refusal_counts_no_lease_whose_time_is_over(self, store: QuotaStore, clock: FakeClock) -> None:
+        """However many there are: one operation may end only so many, but a refusal has to be true."""
+        await store.set_limits("acme", Limit.concurrency(40))
+        for number in range(40):
+            await _reserve(store, f"lease-{number}", ttl=30)
+
+        clock.advance(31)
+
+        for number in range(40):
+            await _reserve(store, f"next-{number}", ttl=30)
+        assert (await store.usage("acme")).concurrent == 40
+
     async def test_a_late_settle_corrects_the_presumption_once(self, store: QuotaStore, clock: FakeClock) -> None:
         """The difference is a row of its own; the book is never rewritten."""
         await store.set_limits("acme", Limit.usd("0.0000016", per="total"))
