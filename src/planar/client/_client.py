@@ -21,7 +21,7 @@ from planar.client._order import Order, Prompt, order, sent_back
 from planar.client._stream import Stream
 from planar.errors import ClosedError, ConfigurationError, InvalidRequestError, OutputInvalidError
 from planar.protocols import Clock, Provider, QuotaStore, Router, Telemetry, UsesTransport
-from planar.quotas import MemoryQuotaStore
+from planar.quotas import MemoryQuotaStore, open_store
 from planar.routing import HealthBoard, HedgeBudget, OrderedRouter
 from planar.telemetry import NullTelemetry, guarded
 from planar.transport import TRANSPORTS, TransportName
@@ -51,7 +51,8 @@ class Planar:
         providers: Who serves. Their names are the prefixes in `provider:model`.
         models: Aliases, each for deployments in the order in which they are to be tried.
         router: Chooses among an alias's deployments; follows the alias's order unless told otherwise.
-        quotas: What tenants may spend and have spent; in memory, without limits, unless told otherwise.
+        quotas: What tenants may spend and have spent: a store, or the URL of one, such as `sqlite:///planar.db`; in
+            memory, without limits, unless told otherwise.
         telemetry: Who watches; nobody, unless told otherwise. What it raises hurts no call.
         catalog: Prices and descriptions of models, the operator's own figures first.
         transport: The HTTP library for providers that were not given a client of the caller's own.
@@ -82,7 +83,7 @@ class Planar:
         providers: Sequence[Provider],
         models: Mapping[str, Sequence[str]] | None = None,
         router: Router | None = None,
-        quotas: QuotaStore | None = None,
+        quotas: QuotaStore | str | None = None,
         telemetry: Telemetry | None = None,
         catalog: Catalog | None = None,
         transport: TransportName = "httpx",
@@ -99,7 +100,7 @@ class Planar:
         self._core = Core(
             deployments=Deployments(providers, models or {}, catalog or Catalog()),
             router=router or OrderedRouter(),
-            quotas=quotas or MemoryQuotaStore(),
+            quotas=open_store(quotas) if isinstance(quotas, str) else quotas or MemoryQuotaStore(),
             telemetry=guarded(telemetry or NullTelemetry()),
             clock=clock,
             new_id=new_id,
@@ -126,7 +127,7 @@ class Planar:
         *,
         models: Mapping[str, Sequence[str]] | None = None,
         router: Router | None = None,
-        quotas: QuotaStore | None = None,
+        quotas: QuotaStore | str | None = None,
         telemetry: Telemetry | None = None,
         catalog: Catalog | None = None,
         transport: TransportName = "httpx",

@@ -4,6 +4,7 @@ Every store keeps the same promises, those of `planar.protocols.QuotaStore`. `Me
 all: its engine, a state machine without I/O, says what the others must decide.
 """
 
+from planar.quotas._urls import open_store
 from planar.quotas.memory import MemoryQuotaStore
 
-__all__ = ["MemoryQuotaStore"]
+__all__ = ["MemoryQuotaStore", "open_store"]

@@ -32,6 +32,12 @@ def cell_of(part: Part) -> Cell:
     return part.cell if isinstance(part, Span) else part
 
 
+def review(part: Part) -> None:
+    """See anew what there is to tell of a part: the limit has changed, which a window that is over does not notice."""
+    if isinstance(part, Span | ChildSpan):
+        (part.span if isinstance(part, ChildSpan) else part).watch()
+
+
 def seen_by(tenant: TenantPath, cell: Cell) -> Seen:
     """The cell as a tenant sees it: one that is below the cell's scope may have only a share of it."""
     if cell.limit.share is None or tenant == cell.scope or not isinstance(cell, WindowCell):

@@ -18,7 +18,7 @@ from typing import Literal
 
 from planar.errors import InvalidRequestError
 from planar.quotas._calendar import SECOND
-from planar.quotas._cells import Part, Seen, cell_of, marks_of, seen_by
+from planar.quotas._cells import Part, Seen, cell_of, marks_of, review, seen_by
 from planar.quotas._keeping import KeepsLeases, KeepsLedger, KeepsLimits
 from planar.quotas._ledger import UNMARKED, Ledger, Marks, row_of
 from planar.quotas._limits import LimitTable, Path, costs_of
@@ -271,6 +271,8 @@ class QuotaEngine:
                 seen = seen_by(record.path.tenant, cell)
                 assert not isinstance(seen, RateCell)
                 parts.append(seen.adopt(costs[cell.index], since, now))
+            for part in parts:
+                review(part)
             record.parts = parts
             self._leases.changed(record)
 
@@ -364,7 +366,7 @@ class QuotaEngine:
         marks = self._amend(record.path.tenant, delta, record.reserved_at, record.booked_at, now)
         entry = row_of(record, kind, delta[1], delta[2], nano_usd, now, charge, marks=marks, reason=reason)
         record.amend(delta, nano_usd)
-        self.ledger.write(entry)
+        self.ledger.write(record, entry)
         return entry
 
     def _amend(self, tenant: TenantPath, delta: Costs, reserved_at: int, booked_at: int, now: int) -> Marks:

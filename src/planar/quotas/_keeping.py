@@ -117,7 +117,7 @@ class KeepsLedger(Protocol):
         """Write the first row of a lease."""
         ...
 
-    def write(self, entry: LedgerEntry) -> None:
+    def write(self, record: Record, entry: LedgerEntry) -> None:
         """Append a row about a lease that has one."""
         ...
 

@@ -37,10 +37,10 @@ class Ledger:
     def open(self, record: Record, entry: LedgerEntry) -> None:
         """Write the first row of a lease."""
         self._accounts[record.id] = record
-        self.write(entry)
+        self.write(record, entry)
 
-    def write(self, entry: LedgerEntry) -> None:
-        """Append a row."""
+    def write(self, record: Record, entry: LedgerEntry) -> None:
+        """Append a row about a lease that has one."""
         self._rows.append(entry)
         if self._limit is not None and len(self._rows) >= 2 * self._limit + 16:
             self._drop(len(self._rows) - self._limit)

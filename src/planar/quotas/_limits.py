@@ -78,6 +78,14 @@ class LimitTable:
         """The counters of one scope, in the order in which its limits were given."""
         return self._scopes.get(TenantPath(scope), ())
 
+    def put(self, scope: str, cells: tuple[Cell, ...]) -> None:
+        """Take up the counters of a scope that are kept elsewhere, before any path through it is asked for."""
+        self._scopes[scope] = cells
+
+    def admit(self, root: str) -> None:
+        """Count this root among the known."""
+        self._roots.add(root)
+
     def replace(self, scope: str, limits: Sequence[Limit], *, now: int) -> tuple[Cell, ...]:
         """Set the limits of one scope, and return the counters that are new.
 

@@ -20,7 +20,8 @@ SWEEP = 16
 TOMBSTONE = 15 * 60 * SECOND
 """How long a lease that has ended is remembered for calls that are repeated."""
 
-_HOLDS_READ = 512
+HOLDS_READ = 512
+"""At most so many leases are read to say when there will be room; they are the oldest."""
 
 
 class Record:
@@ -218,7 +219,7 @@ class Leases:
 
         At most so many are read that a flood of refusals stays cheap; they are the oldest.
         """
-        records = islice((record for record in self.within(scope) if record is not besides), _HOLDS_READ)
+        records = islice((record for record in self.within(scope) if record is not besides), HOLDS_READ)
         holds = [Hold(each.expires, each.reserved_at, each.costs[index], each.dispatched) for each in records]
         return sorted(holds, key=lambda hold: hold.expires)
 
