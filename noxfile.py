@@ -106,6 +106,13 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
+def mutations(session: nox.Session) -> None:
+    """Each fault that we know how to put into the quota engine turns a test red."""
+    install_for_tests(session)
+    session.run("pytest", "-q", "tests/quotas/test_mutations.py", env={"PLANAR_MUTATIONS": "all"})
+
+
+@nox.session
 def chaos(session: nox.Session) -> None:
     """Ten thousand streams left at random moments, and stores whose users are killed: run before a release."""
     install_for_tests(session)

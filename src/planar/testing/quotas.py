@@ -177,15 +177,14 @@ class QuotaStoreContract(BooksContract, PoliciesContract):
 
     async def test_a_refusal_counts_no_lease_whose_time_is_over(self, store: QuotaStore, clock: FakeClock) -> None:
         """However many there are: one operation may end only so many, but a refusal has to be true."""
-        await store.set_limits("acme", Limit.concurrency(40))
+        await store.set_limits("acme", Limit.usd("0.00004", per="total"))
         for number in range(40):
             await _reserve(store, f"lease-{number}", ttl=30)
 
         clock.advance(31)
+        await _reserve(store, "all of it", hold=Amount(nano_usd=40_000))
 
-        for number in range(40):
-            await _reserve(store, f"next-{number}", ttl=30)
-        assert (await store.usage("acme")).concurrent == 40
+        assert (await store.usage("acme")).concurrent == 1
 
     async def test_a_late_settle_corrects_the_presumption_once(self, store: QuotaStore, clock: FakeClock) -> None:
         """The difference is a row of its own; the book is never rewritten."""
