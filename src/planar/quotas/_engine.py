@@ -256,6 +256,7 @@ class QuotaEngine:
         """
         self.expire(now=now)
         now = self.now
+        alive = list(self._leases.within(scope))  # before their counters are replaced, by which they are found
         fresh = self._limits.replace(scope, limits, now=now)
         for record in self.ledger.accounts(scope) if fresh else ():
             for cell in fresh:
@@ -264,7 +265,7 @@ class QuotaEngine:
             cell.change(cell.limit, now)
         kept = self._limits.cells(scope)
         adopting = [cell for cell in fresh if not isinstance(cell, RateCell)]
-        for record in self._leases.within(scope):
+        for record in alive:
             costs, since = record.costs, record.reserved_at
             parts = [part for part in record.parts if cell_of(part).scope != scope or cell_of(part) in kept]
             for cell in adopting:

@@ -159,6 +159,11 @@ class FiledLimits:
         Raises:
             UnknownTenantError: Not a tenant's name, or only known tenants are let in and this is none.
         """
+        self.touch(tenant)
+        return self._table.path(tenant)
+
+    def touch(self, tenant: str) -> None:
+        """The counters on a tenant's path are going to be read or changed."""
         scopes = self._of_tenant.get(tenant)
         if scopes is None:
             scopes = self._of_tenant[tenant] = TenantPath(tenant).scopes
@@ -167,7 +172,6 @@ class FiledLimits:
         if not self._fresh.issuperset(scopes):
             self._load(scopes)
         self._touched.update(scopes)
-        return self._table.path(tenant)
 
     def scope(self, scope: str) -> ScopeCells | None:
         """The counters of one scope with the windows that are over; `None` if it was never given limits."""

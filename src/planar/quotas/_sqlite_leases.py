@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from planar.errors import StoreError
 from planar.quotas._calendar import SECOND
 from planar.quotas._cells import Cell, Part, cell_of
 from planar.quotas._codec import entry_from_dict, entry_to_dict, from_json, to_json
@@ -73,12 +74,11 @@ class FiledLeases:
     def find(self, lease_id: LeaseId) -> Record | None:
         """The lease with this id, if only as an account of what it was charged."""
         record = self._changed.get(lease_id) or self._records.get(lease_id)
-        if record is None:
-            query = f"SELECT {_COLUMNS} FROM leases WHERE id = ?"
-            row = self._connection.execute(query, (lease_id,)).fetchone()
-            if row is not None:
-                record = self._restored(row)
-        return record
+        if record is not None:
+            self._limits.touch(record.path.tenant)
+            return record
+        row = self._connection.execute(f"SELECT {_COLUMNS} FROM leases WHERE id = ?", (lease_id,)).fetchone()
+        return None if row is None else self._restored(row)
 
     def add(self, record: Record) -> None:
         """Take up a new lease."""
@@ -221,7 +221,10 @@ class FiledLeases:
         record.nano_usd = nano_usd
         record.until = until
         if alive:
-            record.parts = self._usual_parts(path, reserved_at) if unusual is None else self._parts(path, unusual)
+            parts = self._usual_parts(path, reserved_at) if unusual is None else self._parts(path, unusual)
+            if parts is None:
+                raise StoreError(f"the windows are missing in which lease {lease_id} was reserved")
+            record.parts = parts
             self._records[record.id] = record
         elif state != "released" and state != "lapsed":
             self._read_rows(record)
@@ -239,15 +242,16 @@ class FiledLeases:
 
     # --- Parts: where a lease has its hold of each counter ---------------------------------------
 
-    def _usual_parts(self, path: Path, reserved_at: int) -> list[Part]:
+    def _usual_parts(self, path: Path, reserved_at: int) -> list[Part] | None:
         """Those of a lease that was reserved under the limits of today: in the windows of that time."""
         parts: list[Part] = []
         for seen, _ in path.budgets:
             if isinstance(seen, RateCell | RollingCell):
                 parts.append(seen)
                 continue
-            cell = seen if isinstance(seen, WindowCell) else seen.cell
-            span = self._span(cell, reserved_at)
+            span = self._span(seen if isinstance(seen, WindowCell) else seen.cell, reserved_at)
+            if span is None:
+                return None
             parts.append(span if isinstance(seen, WindowCell) else ChildSpan(span, seen.child))
         return parts
 
@@ -260,7 +264,7 @@ class FiledLeases:
 
     def _are_usual(self, record: Record) -> bool:
         usual = self._usual_parts(self._limits.path(record.path.tenant), record.reserved_at)
-        return len(usual) == len(record.parts) and all(map(_same_part, usual, record.parts))
+        return usual is not None and len(usual) == len(record.parts) and all(map(_same_part, usual, record.parts))
 
     def _plain(self, part: Part, depths: dict[str, int]) -> list[Any]:
         cell = cell_of(part)
@@ -273,25 +277,25 @@ class FiledLeases:
         shared = kept is not None and kept.span_at(cell, span.start) is span
         return [*plain, child, span.start if shared else standing_of(span)]
 
-    def _parts(self, path: Path, unusual: Sequence[Sequence[Any]]) -> list[Part]:
+    def _parts(self, path: Path, unusual: Sequence[Sequence[Any]]) -> list[Part] | None:
         scopes = path.tenant.scopes
         parts: list[Part] = []
         for depth, position, *where in unusual:
             cell: Cell = self._limits.cells(scopes[depth])[position]
-            if isinstance(cell, WindowCell):
-                child, start = where
-                # A window of its own has a lease that is older than the limit.
-                span = self._span(cell, start) if isinstance(start, int) else span_of(cell, start)
-                parts.append(span if child is None else ChildSpan(span, child))
-            else:
+            if not isinstance(cell, WindowCell):
                 parts.append(cell)
+                continue
+            child, start = where
+            # One that is written here was never the scope's: the lease is older than the limit.
+            span = self._span(cell, start) if isinstance(start, int) else span_of(cell, start)
+            if span is None:
+                return None
+            parts.append(span if child is None else ChildSpan(span, child))
         return parts
 
-    def _span(self, cell: WindowCell, at: int) -> Span:
+    def _span(self, cell: WindowCell, at: int) -> Span | None:
         kept = self._limits.scope(cell.scope)
-        span = None if kept is None else kept.span_at(cell, at)
-        assert span is not None, f"a window of {cell.scope} is missing"
-        return span
+        return None if kept is None else kept.span_at(cell, at)
 
 
 def _same_part(one: Part, other: Part) -> bool:

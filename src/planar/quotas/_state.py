@@ -198,7 +198,10 @@ class Leases:
         for _ in range(SWEEP):
             if not tombstones or tombstones[0][0] > now:
                 break
-            self._records.pop(tombstones.popleft()[1], None)
+            _, lease_id = tombstones.popleft()
+            record = self._records.get(lease_id)
+            if record is not None and record.until <= now:  # else the id is in use again
+                del self._records[lease_id]
         self.wake = min(due[0][0] if due else FOREVER, tombstones[0][0] if tombstones else FOREVER)
 
     def drop(self, lease_ids: Iterable[LeaseId]) -> None:

@@ -1,0 +1,61 @@
+"""A file decides as memory does, whatever is asked and whenever, by however many stores in turns."""
+
+from __future__ import annotations
+
+import tempfile
+from itertools import count, cycle
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import anyio
+import pytest
+from differential import STEPS, play, play_many
+from effort import examples
+from hypothesis import given
+from hypothesis import strategies as st
+
+from planar.protocols import QuotaStore
+from planar.quotas.sqlite import SQLiteQuotaStore
+from planar.testing.clock import FakeClock
+
+
+class InTurns:
+    """Several stores on one file, each of which has the next word."""
+
+    def __init__(self, *stores: SQLiteQuotaStore) -> None:
+        self._stores = stores
+        self._next = cycle(stores)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(next(self._next), name)
+
+    async def aclose(self) -> None:
+        for store in self._stores:
+            await store.aclose()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("stores", [1, 2], ids=["one store", "two stores in turns"])
+async def test_operations_on_a_file_have_the_same_answers_as_in_memory(tmp_path: Path, stores: int) -> None:
+    files = count()
+
+    async def open_store(clock: FakeClock) -> QuotaStore:
+        path = tmp_path / f"{next(files)}.db"
+        return InTurns(*(SQLiteQuotaStore(path, clock=clock) for _ in range(stores)))  # type: ignore[return-value]
+
+    # Time that only a refusal has seen is known to one store alone.
+    assert await play_many(range(stores * 32), open_store, steps_back=stores == 1) > stores * 32 * STEPS
+
+
+@examples(15)
+@given(random=st.randoms(use_true_random=False), stores=st.integers(1, 3))
+def test_any_few_operations_on_a_file_have_the_same_answers_as_in_memory(random: Random, stores: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+
+        async def open_store(clock: FakeClock) -> QuotaStore:
+            path = Path(folder) / "quotas.db"
+            return InTurns(*(SQLiteQuotaStore(path, clock=clock) for _ in range(stores)))  # type: ignore[return-value]
+
+        anyio.run(lambda: play(random, open_store, steps=30, steps_back=stores == 1))
