@@ -11,10 +11,10 @@ from typing import Any
 import anyio
 import pytest
 from differential import STEPS, play, play_many
-from effort import examples
 from hypothesis import given
 from hypothesis import strategies as st
 
+from effort import examples
 from planar.protocols import QuotaStore
 from planar.quotas.sqlite import SQLiteQuotaStore
 from planar.testing.clock import FakeClock
