@@ -26,7 +26,7 @@ from planar.errors import PlanarError, QuotaExceededError
 from planar.protocols import QuotaStore
 from planar.quotas import MemoryQuotaStore
 from planar.testing.clock import FakeClock
-from planar.types import Amount, Charge, Lease, LeaseId, Limit, Price, TenantPath, Usage
+from planar.types import Amount, Charge, Lease, LeaseId, LeasePart, Limit, Price, TenantPath, Usage
 
 TENANTS = ("a", "a/b", "a/b/c", "a/d", "a/b/c/e", "z", "z/b")
 SCOPES = ("a", "a/b", "a/b/c", "z")
@@ -102,6 +102,7 @@ class _Game:
         self.numbers = 0
         self.played = 0
         self.steps_back = steps_back
+        self.splits = hasattr(store, "split")
         self.looks_often = random.random() < 0.75
 
     async def begin(self) -> None:
@@ -122,6 +123,8 @@ class _Game:
             await self.compare(f"end, the ledger of {scope}", lambda store, scope=scope: _rows(store, scope))
         for tenant in TENANTS:
             await self.compare(f"end, the usage of {tenant}", lambda store, tenant=tenant: store.usage(tenant))
+        parts = ("tenant", "deployment", "day")
+        await self.compare("end, the usage by all", lambda store: store.usage("a", by=parts, tz="Europe/Madrid"))
         since = START / 1_000_000 + self.random.choice((0, 1, 60, 86_400))
         until = since + self.random.choice((0, 7, 4_000, 90_000))
         await self.compare(
@@ -146,6 +149,8 @@ class _Game:
             return f"again: {what}", operation
         if draw < 0.45 or not self.leases:
             return self.remembered(self.reserve())
+        if self.splits and self.random.random() < 0.06:
+            return self.remembered(self.split(self.lease()))
         verbs = (self.dispatched, self.dispatched, self.settle, self.settle, self.settle, self.extend, self.release)
         verb = self.random.choice((*verbs, self.refund))
         return self.remembered(verb(self.lease()))
@@ -193,6 +198,21 @@ class _Game:
             return receipt, dict(receipt.entry.metadata)
 
         return f"settle {lease.id}: {charge}", operation
+
+    def split(self, lease: Lease) -> tuple[str, Operation]:
+        parts: list[LeasePart] = []
+        for _ in range(self.random.randint(0, 3)):
+            self.numbers += 1
+            charge = None if self.random.random() < 0.2 else Charge(amount=self.amount())
+            parts.append(LeasePart(id=LeaseId(f"lease-{self.numbers:04}"), hold=self.amount(), charge=charge))
+        if self.random.random() < 0.1:
+            parts = [replace(part, id=self.lease().id) for part in parts[:1]]
+        keep = self.random.choice((None, None, Amount(), self.amount()))
+
+        async def operation(store: Any) -> Any:
+            return await store.split(lease, parts=parts, keep=keep)
+
+        return f"split {lease.id}: {parts}, keep {keep}", operation
 
     def refund(self, lease: Lease) -> tuple[str, Operation]:
         part = Amount(

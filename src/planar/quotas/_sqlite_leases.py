@@ -32,7 +32,8 @@ _WRITE = (
 )
 _COST = ("1", "input", "output", "input + output", "nano", "1")
 _INSIDE = "(tenant = ? OR (tenant > ? AND tenant < ?))"
-_ROW = "lease, kind, tenant, deployment, input, output, nano, time, more"
+ROW = "lease, kind, tenant, deployment, input, output, nano, time, more"
+"""The columns of which `entry_of` makes a ledger row."""
 _IN_COLUMNS = frozenset(
     ("lease_id", "kind", "tenant", "deployment", "input_tokens", "output_tokens", "nano_usd", "time")
 )
@@ -103,7 +104,8 @@ class FiledLeases:
         self.wake = min(self.wake, record.until)
 
     def remember(self, record: Record, *, now: int) -> None:
-        """Take up a lease that has ended already."""
+        """Take up a lease that has ended already, and remember it as long."""
+        record.until = now + TOMBSTONE
         self.changed(record)
 
     def next_due(self, now: int) -> Record | None:
@@ -231,7 +233,7 @@ class FiledLeases:
         return record
 
     def _read_rows(self, record: Record) -> None:
-        query = f"SELECT {_ROW} FROM ledger WHERE lease = ? ORDER BY number"
+        query = f"SELECT {ROW} FROM ledger WHERE lease = ? ORDER BY number"
         for row in self._connection.execute(query, (record.id,)):
             entry = entry_of(row)
             if entry.kind == "refund":

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from bisect import bisect_left
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from planar.errors import ClosedError, ConfigurationError
 from planar.protocols import Clock
+from planar.quotas import _sqlite_book
 from planar.quotas._engine import QuotaEngine
 from planar.quotas._limits import LimitTable
-from planar.quotas._sqlite_cells import below
 from planar.quotas._sqlite_file import FileOptions, QuotaFile, Reading, Work
-from planar.quotas._sqlite_leases import entry_of
+from planar.quotas._usage import UsageFold
 from planar.quotas._worker import Worker
 from planar.types import (
     Amount,
     Charge,
+    GroupBy,
     Lease,
     LeaseId,
+    LeasePart,
     LedgerEntry,
     Limit,
     LimitCount,
@@ -31,7 +32,6 @@ from planar.types import (
 )
 
 T = TypeVar("T")
-_PAGE: Final = 500
 _of_parents: list[Worker[Work]] = []
 """Those that were open at a fork. Never closed here: SQLite's files must not be closed by a child."""
 
@@ -147,6 +147,17 @@ class SQLiteQuotaStore:
         """
         return await self._ask(lambda engine, now: engine.settle(lease, charge=charge, now=now))
 
+    async def split(
+        self, lease: Lease, *, parts: Sequence[LeasePart] = (), keep: Amount | None = None
+    ) -> tuple[Receipt, ...]:
+        """Settle parts of what a lease holds, each under an id of its own, as `planar.protocols.SplitsLeases` says.
+
+        Raises:
+            InvalidRequestError: The lease is not known, or a part's id is in use. Nothing was written.
+            StoreError: The file cannot be read or written now.
+        """
+        return await self._ask(lambda engine, now: engine.split(lease, parts=parts, keep=keep, now=now))
+
     async def release(self, lease: Lease) -> None:
         """Give the hold back: the provider was never asked. A lease that has ended is left as it is.
 
@@ -167,27 +178,35 @@ class SQLiteQuotaStore:
         """
         return await self._ask(lambda engine, now: engine.refund(lease_id, amount=amount, reason=reason, now=now))
 
-    async def usage(self, tenant: str, *, since: float | None = None, until: float | None = None) -> UsageReport:
+    async def usage(
+        self,
+        tenant: str,
+        *,
+        since: float | None = None,
+        until: float | None = None,
+        by: Sequence[GroupBy] = (),
+        tz: str = "UTC",
+    ) -> UsageReport:
         """What a scope used between two times (seconds since the epoch, end excluded), children included.
+
+        `by` tells it apart by tenant, deployment and day, in any combination; days are those of the time zone `tz`.
 
         Raises:
             UnknownTenantError: Not a tenant's name. A name that was never used has used nothing.
+            InvalidRequestError: `by` names something else.
+            ConfigurationError: This machine does not know the time zone.
             StoreError: The file cannot be read or written now.
         """
-        scope = TenantPath(tenant)
-        held, concurrent = await self._ask(lambda engine, now: engine.held(scope, now=now))
-        sums = await self._read(partial(_sums, scope=scope, since=since, until=until))
-        requests, tokens_in, tokens_out, nano_usd, unpriced = sums
-        return UsageReport(
-            tenant=scope,
-            requests=requests,
-            input_tokens=tokens_in,
-            output_tokens=tokens_out,
-            nano_usd=nano_usd,
-            unpriced=unpriced,
-            held=held,
-            concurrent=concurrent,
-        )
+        fold = UsageFold(tenant, by=by, tz=tz)
+        held, concurrent = await self._ask(lambda engine, now: engine.held(fold.scope, now=now))
+        first, last = await self._read(partial(_sqlite_book.numbers, since=since, until=until))
+        if not by:
+            sums = await self._read(partial(_sqlite_book.sums, scope=fold.scope, first=first, last=last))
+            return UsageReport(tenant=fold.scope, held=held, concurrent=concurrent, **sums._asdict())
+        rest: int | None = first
+        while rest is not None:
+            rest = await self._read(partial(_sqlite_book.fold, into=fold, first=rest, last=last))
+        return fold.report(held=held, concurrent=concurrent)
 
     def ledger(
         self, tenant: str | None = None, *, since: float | None = None, until: float | None = None
@@ -285,56 +304,11 @@ class _Rows:
         if self._numbers is None:
             await store._ask(lambda engine, now: engine.expire(now=now))
             since, until = self._between
-            self._numbers = await store._read(partial(_numbers, since=since, until=until))
+            self._numbers = await store._read(partial(_sqlite_book.numbers, since=since, until=until))
         first, last = self._numbers
-        self._page, first = await store._read(partial(_page, scope=self._scope, first=first, last=last))
+        self._page, first = await store._read(partial(_sqlite_book.page, scope=self._scope, first=first, last=last))
         self._numbers = first, last
         self._page.reverse()
-
-
-def _numbers(connection: sqlite3.Connection, *, since: float | None, until: float | None) -> tuple[int, int]:
-    """The numbers of the first row between two times, and of the last one."""
-    [newest] = connection.execute("SELECT max(number) FROM ledger").fetchone()
-    numbers = range(1, (newest or 0) + 1)
-
-    def time_of(number: int) -> Any:
-        return connection.execute("SELECT time FROM ledger WHERE number = ?", (number,)).fetchone()[0]
-
-    first = 0 if since is None else bisect_left(numbers, since, key=time_of)
-    after = len(numbers) if until is None else bisect_left(numbers, until, key=time_of)
-    return first + 1, after
-
-
-def _where(scope: TenantPath | None, first: int, last: int) -> tuple[str, tuple[Any, ...]]:
-    if scope is None:
-        return "number BETWEEN ? AND ?", (first, last)
-    inside = "root = ? AND (tenant = ? OR (tenant > ? AND tenant < ?)) AND number BETWEEN ? AND ?"
-    return inside, (scope.partition("/")[0], str(scope), *below(scope), first, last)
-
-
-def _page(
-    connection: sqlite3.Connection, *, scope: TenantPath | None, first: int, last: int
-) -> tuple[list[LedgerEntry], int]:
-    """The next rows, and the number from which to go on."""
-    condition, values = _where(scope, first, last)
-    query = (
-        "SELECT number, lease, kind, tenant, deployment, input, output, nano, time, more FROM ledger"
-        f" WHERE {condition} ORDER BY number LIMIT {_PAGE}"
-    )
-    rows = connection.execute(query, values).fetchall()
-    return [entry_of(row[1:]) for row in rows], rows[-1][0] + 1 if rows else last + 1
-
-
-def _sums(
-    connection: sqlite3.Connection, *, scope: TenantPath, since: float | None, until: float | None
-) -> tuple[int, int, int, int, int]:
-    condition, values = _where(scope, *_numbers(connection, since=since, until=until))
-    query = (
-        "SELECT count(*) FILTER (WHERE kind IN ('settled', 'expired')), ifnull(sum(input), 0), ifnull(sum(output), 0),"
-        f" ifnull(sum(nano), 0), count(*) FILTER (WHERE nano IS NULL) FROM ledger WHERE {condition}"
-    )
-    row: tuple[int, int, int, int, int] = connection.execute(query, values).fetchone()
-    return row
 
 
 def _path_of(path: str | os.PathLike[str]) -> str:
