@@ -289,10 +289,12 @@ class Outcome:
         assert set(corrected) <= set(ends)
         for name, scope in self.scopes.items():
             assert scope.counted == scope.reported == scope.booked, f"{name}: {scope}"
+        for name, scope in self.scopes.items():
             children = [each for child, each in self.scopes.items() if child.rpartition("/")[0] == name]
             if children:
-                assert scope.counted == tuple(map(sum, zip(*(each.counted for each in children), strict=True)))
-                assert scope.requests == sum(each.requests for each in children)
+                sums = tuple(map(sum, zip(*(each.counted for each in children), strict=True)))
+                assert scope.counted == sums, f"{name}: {scope.counted}, but its children {sums}"
+                assert scope.requests == sum(each.requests for each in children), f"{name}: {self.scopes}"
 
     def _net(self) -> dict[str, int]:
         net: dict[str, int] = defaultdict(int)
