@@ -1,17 +1,17 @@
-"""Customers who spend a budget until nothing is left: `python chaos_worker.py JSON`, one of many such processes."""
+"""Customers who spend a budget until nothing is left: what runs in each of many processes."""
 
 from __future__ import annotations
 
 import importlib
 import itertools
-import json
 import os
 import random
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TypeVar
 
@@ -193,7 +193,7 @@ def _amount(nano_usd: int) -> Amount:
     return Amount(input_tokens=nano_usd, output_tokens=nano_usd, nano_usd=nano_usd)
 
 
-async def main(orders: Orders) -> None:
+async def spend_all(orders: Orders) -> Counter[str]:
     folder = Path(orders.folder)
     store = make_store(orders.store, orders.url)
     customer = Customer(
@@ -205,18 +205,17 @@ async def main(orders: Orders) -> None:
         ttl=orders.ttl,
         pace=orders.pace,
     )
-    print("ready", flush=True)
-    sys.stdin.readline()
     async with anyio.create_task_group() as tasks:
         for _ in range(orders.tasks):
             tasks.start_soon(customer.spend_all)
     await store.aclose()
-    print(json.dumps(customer.counts))
+    return customer.counts
 
 
-def argument(orders: Orders) -> str:
-    return json.dumps(asdict(orders))
-
-
-if __name__ == "__main__":
-    anyio.run(main, Orders(**json.loads(sys.argv[1])))
+def work(orders: Orders, line: Connection) -> None:
+    """A process: it says that it is there, begins when it is told, and tells in the end what it has done."""
+    with Path(orders.folder, f"{orders.name}.log").open("wb") as log:
+        os.dup2(log.fileno(), sys.stderr.fileno())
+    line.send("ready")
+    line.recv()
+    line.send(anyio.run(spend_all, orders))
