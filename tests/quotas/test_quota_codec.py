@@ -94,12 +94,12 @@ def test_a_charge_and_an_amount_of_unknown_price_come_back_too() -> None:
 
 
 def test_what_json_has_no_place_for_in_a_providers_own_object_is_kept_as_text() -> None:
-    raw = {"exact": Decimal("1.10"), "view": MappingProxyType({"a": 1})}
+    raw = {"exact": Decimal("1.10"), "view": MappingProxyType({"a": 1}), "speeds": [float("inf"), (float("nan"), 1.5)]}
     charge = Charge(amount=Amount(), usage=Usage(raw=raw))
 
     again = from_dict(Charge, from_json(to_json(to_dict(charge))))
 
-    assert again.usage == Usage(raw={"exact": "1.10", "view": {"a": 1}})
+    assert again.usage == Usage(raw={"exact": "1.10", "view": {"a": 1}, "speeds": ["inf", ["nan", 1.5]]})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

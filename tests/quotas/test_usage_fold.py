@@ -53,6 +53,20 @@ def test_the_groups_add_up_to_the_report_and_no_two_are_alike(
 
 
 @examples(100)
+@given(rows=rows)
+def test_a_report_is_the_sum_of_the_rows_of_its_scope(rows: list[LedgerEntry]) -> None:
+    own = [row for row in rows if f"{row.tenant}/".startswith("acme/")]
+
+    report = report_of(rows)
+
+    assert report.requests == len([row for row in own if row.kind in ("settled", "expired")])
+    assert report.input_tokens == sum(row.input_tokens for row in own)
+    assert report.output_tokens == sum(row.output_tokens for row in own)
+    assert report.nano_usd == sum(row.nano_usd or 0 for row in own)
+    assert report.unpriced == len([row for row in own if row.nano_usd is None])
+
+
+@examples(100)
 @given(rows=rows, by=words, order=st.randoms())
 def test_the_order_of_the_rows_does_not_matter(rows: list[LedgerEntry], by: list[GroupBy], order: Random) -> None:
     mixed = list(rows)

@@ -30,9 +30,14 @@ def zone(name: str) -> tzinfo:
         raise ConfigurationError(f"{name!r} is not a time zone that this machine knows") from error
 
 
+def moment(now: int) -> datetime:
+    """The time in UTC."""
+    return _EPOCH + timedelta(microseconds=now)
+
+
 def day_of(tz: tzinfo, now: int) -> date:
     """The calendar day of a moment."""
-    return (_EPOCH + timedelta(microseconds=now)).astimezone(tz).date()
+    return moment(now).astimezone(tz).date()
 
 
 def period(kind: Period, tz: tzinfo, now: int) -> tuple[int, int]:

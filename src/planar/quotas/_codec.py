@@ -77,10 +77,13 @@ def from_dict(kind: type[T], data: Mapping[str, Any]) -> T:
 def to_json(data: Mapping[str, Any]) -> str:
     """One line of ASCII, without spaces, the same for the same data.
 
-    What JSON has no place for, such as an object in a provider's own `Usage.raw`, is written as its text: a charge is
-    not lost for the sake of a note beside it.
+    What JSON has no place for, such as an object or an infinite number in a provider's own `Usage.raw`, is written as
+    its text: a charge is not lost for the sake of a note beside it.
     """
-    return json.dumps(data, separators=(",", ":"), default=_as_json)
+    try:
+        return _line(data)
+    except ValueError:
+        return _line(_finite(data))
 
 
 def from_json(text: str | bytes) -> dict[str, Any]:
@@ -96,6 +99,20 @@ def from_json(text: str | bytes) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise StoreError("what was stored is JSON, but not an object")
     return cast("dict[str, Any]", data)
+
+
+def _line(data: Any) -> str:
+    return json.dumps(data, separators=(",", ":"), default=_as_json, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {name: _finite(inner) for name, inner in cast("Mapping[str, Any]", value).items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in cast("Iterable[Any]", value)]
+    return value
 
 
 def _as_json(value: object) -> object:
