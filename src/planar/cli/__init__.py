@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from planar._version import __version__
-from planar.cli import _chat, _models
+from planar.cli import _books, _chat, _models
 from planar.errors import PlanarError
 
 
@@ -18,6 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _chat.add_to(commands)
     _models.add_to(commands)
+    _books.add_to(commands)
     chosen = parser.parse_args(arguments)
     try:
         return int(chosen.run(chosen))

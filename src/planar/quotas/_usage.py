@@ -51,54 +51,48 @@ class CountedRow(Protocol):
         ...
 
 
-class UsageFold:
-    """Takes rows in any order, and makes the report of one scope of them. Rows of other scopes are passed over.
+class UsageSums:
+    """Takes rows of whomever, in any order, and adds them up.
 
     Args:
-        tenant: Whose report it is, children included.
         by: What to tell apart.
         tz: Whose days those are.
 
     Raises:
-        UnknownTenantError: Not a tenant's name.
         InvalidRequestError: `by` names something else.
         ConfigurationError: This machine does not know the time zone.
     """
 
-    def __init__(self, tenant: str, *, by: Sequence[GroupBy] = (), tz: str = "UTC") -> None:
-        self.scope = TenantPath(tenant)
+    def __init__(self, *, by: Sequence[GroupBy] = (), tz: str = "UTC") -> None:
         self._zone = zone(tz)
         known = get_args(GroupBy)
         for word in by:
             if word not in known:
                 raise InvalidRequestError(f"usage is told apart by {', '.join(known)}, not by {word!r}", param="by")
         self._by = tuple(dict.fromkeys(by))
-        self._sums: dict[tuple[Any, ...], _Sums] = {}
+        self._parts: dict[tuple[Any, ...], _Part] = {}
 
     def add(self, row: CountedRow) -> None:
         """Count a row."""
-        if not within(row.tenant, self.scope):
-            return
         key = tuple(self._word(word, row) for word in self._by)
-        sums = self._sums.get(key)
-        if sums is None:
-            sums = self._sums[key] = _Sums()
-        sums.add(row)
+        part = self._parts.get(key)
+        if part is None:
+            part = self._parts[key] = _Part()
+        part.add(row)
 
-    def report(self, *, held: Amount, concurrent: int) -> UsageReport:
-        """What was counted, beside what requests in flight hold now."""
-        groups = tuple(self._group(key, self._sums[key]) for key in sorted(self._sums)) if self._by else ()
-        parts = self._sums.values()
-        return UsageReport(
-            tenant=self.scope,
+    def groups(self) -> tuple[UsageGroup, ...]:
+        """What was told apart, sorted; nothing if that was not asked for."""
+        return tuple(self._group(key, self._parts[key]) for key in sorted(self._parts)) if self._by else ()
+
+    def total(self) -> UsageGroup:
+        """All rows together."""
+        parts = self._parts.values()
+        return UsageGroup(
             requests=sum(part.requests for part in parts),
             input_tokens=sum(part.input_tokens for part in parts),
             output_tokens=sum(part.output_tokens for part in parts),
             nano_usd=sum(part.nano_usd for part in parts),
             unpriced=sum(part.unpriced for part in parts),
-            held=held,
-            concurrent=concurrent,
-            groups=groups,
         )
 
     def _word(self, word: GroupBy, row: CountedRow) -> str | date:
@@ -110,21 +104,55 @@ class UsageFold:
             case "day":
                 return day_of(self._zone, round(row.time * SECOND))
 
-    def _group(self, key: tuple[Any, ...], sums: _Sums) -> UsageGroup:
+    def _group(self, key: tuple[Any, ...], part: _Part) -> UsageGroup:
         words: dict[str, Any] = dict(zip(self._by, key, strict=True))
         return UsageGroup(
             tenant=TenantPath(words["tenant"]) if "tenant" in words else None,
             deployment=words.get("deployment"),
             day=words.get("day"),
-            requests=sums.requests,
-            input_tokens=sums.input_tokens,
-            output_tokens=sums.output_tokens,
-            nano_usd=sums.nano_usd,
-            unpriced=sums.unpriced,
+            requests=part.requests,
+            input_tokens=part.input_tokens,
+            output_tokens=part.output_tokens,
+            nano_usd=part.nano_usd,
+            unpriced=part.unpriced,
         )
 
 
-class _Sums:
+class UsageFold:
+    """Makes the report of one scope, children included. Rows of other scopes are passed over.
+
+    Raises:
+        UnknownTenantError: Not a tenant's name.
+        InvalidRequestError: `by` names something that usage is not told apart by.
+        ConfigurationError: This machine does not know the time zone.
+    """
+
+    def __init__(self, tenant: str, *, by: Sequence[GroupBy] = (), tz: str = "UTC") -> None:
+        self.scope = TenantPath(tenant)
+        self._sums = UsageSums(by=by, tz=tz)
+
+    def add(self, row: CountedRow) -> None:
+        """Count a row."""
+        if within(row.tenant, self.scope):
+            self._sums.add(row)
+
+    def report(self, *, held: Amount, concurrent: int) -> UsageReport:
+        """What was counted, beside what requests in flight hold now."""
+        total = self._sums.total()
+        return UsageReport(
+            tenant=self.scope,
+            requests=total.requests,
+            input_tokens=total.input_tokens,
+            output_tokens=total.output_tokens,
+            nano_usd=total.nano_usd,
+            unpriced=total.unpriced,
+            held=held,
+            concurrent=concurrent,
+            groups=self._sums.groups(),
+        )
+
+
+class _Part:
     __slots__ = ("input_tokens", "nano_usd", "output_tokens", "requests", "unpriced")
 
     def __init__(self) -> None:
