@@ -111,6 +111,9 @@ SAMPLES: list[PlanarError] = [
     errors.RateLimitedError("slow down", **UPSTREAM),
     errors.ProviderQuotaError("no money", **UPSTREAM),
     errors.OverloadedError("no room", **UPSTREAM),
+    errors.NoPlaceError(
+        "the queue is full", tenant="acme", queue="openai", reason="tenant_full", waiting=20, **UPSTREAM
+    ),
     errors.ProviderServerError("it broke", **UPSTREAM),
     errors.ProviderTimeoutError("no answer in time", phase="first_token", **UPSTREAM),
     errors.ProviderConnectionError("the connection broke", broke=True, **UPSTREAM),

@@ -57,15 +57,15 @@ PUBLIC = """
     Catalog ChatRequest Citation CitedSource ClosedError Completion ConfigurationError Constraints
     ContentFilteredError ContextLengthError DeadlineExceededError Embeddings EmbedRequest Event File Finish
     FinishReason Gemini Health HedgePolicy Image InvalidRequestError LedgerEntry Limit LimitCount LlamaCpp
-    MemoryQuotaStore Message MissingExtraError ModelFileError ModelInfo ModelNotFoundError NoRouteError Notice
-    NullTelemetry Ollama Opaque OpenAI OpenAICompatible OrderedRouter OutputInvalidError OverloadedError Planar
-    PlanarError Price Provider ProviderAuthError ProviderConnectionError ProviderError ProviderPermissionError
-    ProviderProtocolError ProviderQuotaError ProviderServerError ProviderTimeoutError QuotaExceededError QuotaStore
-    RateLimitedError Reasoning ReasoningDelta Refusal RefusalDelta RequestError Resumed RetryPolicy Route
-    RouteExhaustedError Router RouteSelected Secret SQLiteQuotaStore StoreError Stream StreamInterruptedError
-    Telemetry TenantError Text TextDelta Timeouts Timings TokenLogprob Tool ToolCall ToolCallDelta ToolCallEnd
-    ToolCallStart ToolChoice ToolResult TruncatedStreamError UnknownModelError UnknownPriceError UnknownTenantError
-    UnsupportedError Usage UsageGroup UsageReport UsageReported __version__
+    MemoryQuotaStore Message MissingExtraError ModelFileError ModelInfo ModelNotFoundError NoPlaceError NoRouteError
+    Notice NullTelemetry Ollama Opaque OpenAI OpenAICompatible OrderedRouter OutputInvalidError OverloadedError
+    Planar PlanarError Price Provider ProviderAuthError ProviderConnectionError ProviderError
+    ProviderPermissionError ProviderProtocolError ProviderQuotaError ProviderServerError ProviderTimeoutError
+    QueuePolicy QuotaExceededError QuotaStore RateLimitedError Reasoning ReasoningDelta Refusal RefusalDelta
+    RequestError Resumed RetryPolicy Route RouteExhaustedError Router RouteSelected Secret SQLiteQuotaStore
+    StoreError Stream StreamInterruptedError Telemetry TenantError Text TextDelta Timeouts Timings TokenLogprob Tool
+    ToolCall ToolCallDelta ToolCallEnd ToolCallStart ToolChoice ToolResult TruncatedStreamError UnknownModelError
+    UnknownPriceError UnknownTenantError UnsupportedError Usage UsageGroup UsageReport UsageReported __version__
 """
 
 MODULE_OF_EXTRA = {

@@ -48,6 +48,9 @@ if TYPE_CHECKING:
         ModelNotFoundError as ModelNotFoundError,
     )
     from planar.errors import (
+        NoPlaceError as NoPlaceError,
+    )
+    from planar.errors import (
         NoRouteError as NoRouteError,
     )
     from planar.errors import (
@@ -251,6 +254,9 @@ if TYPE_CHECKING:
         Price as Price,
     )
     from planar.types import (
+        QueuePolicy as QueuePolicy,
+    )
+    from planar.types import (
         Reasoning as Reasoning,
     )
     from planar.types import (
@@ -312,6 +318,7 @@ _HOMES = {
         "MissingExtraError",
         "ModelFileError",
         "ModelNotFoundError",
+        "NoPlaceError",
         "NoRouteError",
         "OutputInvalidError",
         "OverloadedError",
@@ -390,6 +397,7 @@ _HOMES = {
         "ModelInfo",
         "Opaque",
         "Price",
+        "QueuePolicy",
         "Reasoning",
         "Refusal",
         "RetryPolicy",

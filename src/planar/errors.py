@@ -338,6 +338,36 @@ class OverloadedError(ProviderError):
     retryable = True
 
 
+class NoPlaceError(OverloadedError):
+    """A deployment with a queue had no place for this request, and no room to wait, or not in time.
+
+    Nobody was asked, and nothing is held or booked. `retry_after` is estimated from how long places were kept.
+
+    Attributes:
+        tenant: Whose turn it would have been: the first name of the tenant's path.
+        queue: The deployment or provider whose places they are.
+        reason: `full` or `tenant_full`, where the queue or the tenant's part of it is; `too_long` after
+            `QueuePolicy.max_wait`; `busy` where the request was not to wait.
+        waiting: How many requests of all tenants wait there.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        tenant: str,
+        queue: str,
+        reason: Literal["full", "tenant_full", "too_long", "busy"],
+        waiting: int,
+        **upstream: Unpack[Upstream],
+    ) -> None:
+        self.tenant = tenant
+        self.queue = queue
+        self.reason = reason
+        self.waiting = waiting
+        super().__init__(message, **upstream)
+
+
 class ProviderServerError(ProviderError):
     """The provider broke."""
 

@@ -18,6 +18,7 @@ from planar.client._itinerary import Stop
 from planar.client._loops import Loop, shielded
 from planar.client._order import Order
 from planar.client._pace import Pace
+from planar.client._places import Line, Place
 from planar.errors import (
     DeadlineExceededError,
     PlanarError,
@@ -41,6 +42,8 @@ class OpenAttempt:
         number: From 1 over the whole call; 0 until the hold stands.
         fold: What was said: the call's own, or one for itself where other words stand until it speaks.
         notices: What its terms made worth telling.
+        queued: Seconds that it waited for a place.
+        waits_at: The queue in which it waits, or where it was when it was stopped.
         now: Gives seconds on the client's clock.
         spoke: It has given a delta.
         overtaken: Another was faster.
@@ -51,9 +54,11 @@ class OpenAttempt:
         "_base",
         "_batches",
         "_core",
+        "_line",
         "_manager",
         "_order",
         "_pace",
+        "_place",
         "_request",
         "_settled",
         "_streamed",
@@ -69,12 +74,14 @@ class OpenAttempt:
         "now",
         "number",
         "overtaken",
+        "queued",
         "record",
         "response",
         "spoke",
         "started",
         "stop",
         "usage",
+        "waits_at",
     )
 
     def __init__(
@@ -109,7 +116,10 @@ class OpenAttempt:
         self.booking: Booking | None = None
         self.notices: list[Notice] = []
         self.number = 0
-        self.started = self.first = 0.0
+        self._line: Line | None = None if core.queues is None else core.queues.before(stop.deployment)
+        self.waits_at: Line | None = None
+        self._place: Place | None = None
+        self.queued = self.started = self.first = 0.0
         self.spoke = self.overtaken = False
         self.usage: Usage | None = None
         self.cost: int | None = None
@@ -117,18 +127,51 @@ class OpenAttempt:
 
     # -- asking --------------------------------------------------------------------------------
 
-    async def hold(self, number: int) -> None:
-        """Reserve what it may use. Until this has returned, the attempt has not begun.
+    async def hold(self, number: int, *, patient: bool = True) -> None:
+        """Take a place if places are scarce, and reserve what it may use. Until then, the attempt has not begun.
+
+        The place comes first: a hold would keep the tenant's money from its other calls for as long as this one waits.
+
+        Args:
+            patient: It may wait for the place.
 
         Raises:
-            QuotaExceededError, UnknownPriceError: Nothing is held, and nobody may be asked.
+            NoPlaceError, QuotaExceededError, UnknownPriceError: Nothing is held, and nobody may be asked.
         """
         core, deployment = self._core, self.deployment
+        if self._line is not None:
+            await self._queue(self._line, patient=patient)
         self.started = self.now()
-        self.booking = await book(core.quotas, self._terms(), lease_id=core.new_id(), now=self.started)
+        try:
+            self.booking = await book(core.quotas, self._terms(), lease_id=core.new_id(), now=self.started)
+        except BaseException:
+            self.give_back()
+            raise
         self.number = number
         self._watch = core.health.began(deployment.name, core.steady(self.loop))
         self._notice(self.booking)
+
+    async def _queue(self, line: Line, *, patient: bool) -> None:
+        core, loop, since = self._core, self.loop, self.now()
+        self.waits_at = line
+        try:
+            self._place = await line.place(
+                self.deployment, self._order.tenant, loop, now=core.steady(loop), patient=patient
+            )
+        finally:
+            self.queued = self.now() - since
+        self.waits_at = None
+
+    def give_back(self) -> None:
+        """Let the next one in where places are scarce. Idempotent."""
+        place, self._place = self._place, None
+        if place is not None:
+            place.give_back(self._core.steady(self.loop))
+
+    def lost(self) -> None:
+        """Its event loop is gone, and the connection with it. Callable from a finaliser."""
+        if self._place is not None:
+            self._place.give_back()
 
     def _terms(self) -> Terms:
         order, request, counter = self._order, self._request, self.deployment.counter
@@ -231,7 +274,11 @@ class OpenAttempt:
         failure = error if isinstance(error, PlanarError) else None
         abort = self._core.aborts.get(self.deployment.provider.name)
         if _is_ours(failure) and abort is not None and abort.drain_seconds and self._batches is not None:
-            await shielded(lambda: self.settle(failure, cut=True), seconds=CLOSE_SECONDS)
+            try:
+                await shielded(lambda: self.settle(failure, cut=True), seconds=CLOSE_SECONDS)
+            except BaseException:
+                await shielded(lambda: self.leave(error), seconds=CLOSE_SECONDS)
+                raise
             self._drain_later(abort, self._batches)
             return
         await shielded(lambda: self.leave(error), seconds=CLOSE_SECONDS)
@@ -241,8 +288,11 @@ class OpenAttempt:
         """Stop the computation or close the connection."""
         manager, self._manager = self._manager, None
         self._batches = None
-        if manager is not None:
-            await manager.__aexit__(None if error is None else type(error), error, None)
+        try:
+            if manager is not None:
+                await manager.__aexit__(None if error is None else type(error), error, None)
+        finally:
+            self.give_back()
 
     async def settle(self, error: PlanarError | None, *, cut: bool) -> None:
         """Book what was used and keep the record. A second call finds no booking and changes nothing."""
@@ -305,6 +355,7 @@ class OpenAttempt:
         draining.add(self)
         if not self.loop.spawn(partial(self._drain, abort, batches)):
             draining.discard(self)  # the loop is gone, and the connection with it: the estimate stands
+            self.lost()
 
     async def _drain(self, abort: AbortPolicy, batches: AsyncIterator[Sequence[Event]]) -> None:
         """Read on for what the answer cost, after the caller has left. What was estimated is corrected then."""
@@ -315,6 +366,7 @@ class OpenAttempt:
             await self._correct()
         finally:
             self._core.draining.discard(self)
+            self.give_back()
 
     async def _read_on(self, batches: AsyncIterator[Sequence[Event]], *, most: int) -> None:
         # Counted and not folded: what the caller has is what there was when it left.

@@ -18,6 +18,7 @@ from planar.client._ids import new_id
 from planar.client._loops import shielded, steady_now
 from planar.client._options import CallOptions, merged
 from planar.client._order import Order, Prompt, order, sent_back
+from planar.client._places import Queues
 from planar.client._stream import Stream
 from planar.errors import ClosedError, ConfigurationError, InvalidRequestError, OutputInvalidError
 from planar.protocols import Clock, Provider, QuotaStore, Router, Telemetry, UsesTransport
@@ -32,6 +33,7 @@ from planar.types import (
     Embeddings,
     EmbedRequest,
     HedgePolicy,
+    QueuePolicy,
     RetryPolicy,
     Route,
     Wire,
@@ -64,10 +66,12 @@ class Planar:
         on_alert: Called when a call has brought a budget to one of its `Limit.alerts`, once per window; it must return
             at once. Each is logged as a warning of `planar.quotas`, too. An alert that an expired lease caused stands
             only in the ledger.
+        queues: By deployment or provider name, how many requests it is asked at a time and who waits for a place; one
+            that is not named is asked as often as calls come.
         clock, new_id: Where time and ids come from, for tests.
 
     Raises:
-        ConfigurationError: No provider, two with one name, or an alias for what none of them serves.
+        ConfigurationError: No provider, two with one name, or an alias or a queue for what none of them serves.
 
     Example:
         ```python
@@ -92,6 +96,7 @@ class Planar:
         hedging: HedgePolicy | None = None,
         aborts: Mapping[str, AbortPolicy] | None = None,
         on_alert: OnAlert | None = None,
+        queues: Mapping[str, QueuePolicy] | None = None,
         clock: Clock | None = None,
         new_id: Callable[[], str] = new_id,
     ) -> None:
@@ -115,6 +120,8 @@ class Planar:
         if strangers:
             known = ", ".join(self._core.deployments.providers)
             raise ConfigurationError(f"aborts names {strangers[0]!r}, but the providers are {known}")
+        if queues:
+            self._core.queues = Queues(queues, self._core.deployments)
         self._defaults = CallOptions()
         for provider in providers:
             if isinstance(provider, UsesTransport):
@@ -136,6 +143,7 @@ class Planar:
         hedging: HedgePolicy | None = None,
         aborts: Mapping[str, AbortPolicy] | None = None,
         on_alert: OnAlert | None = None,
+        queues: Mapping[str, QueuePolicy] | None = None,
     ) -> Planar:
         """A client of every vendor whose key, and every local model whose file, the environment names.
 
@@ -161,6 +169,7 @@ class Planar:
             hedging=hedging,
             aborts=aborts,
             on_alert=on_alert,
+            queues=queues,
         )
 
     def __repr__(self) -> str:
@@ -285,6 +294,8 @@ class Planar:
         await shielded(self._close_all, seconds=_CLOSE_SECONDS)
 
     async def _close_all(self) -> None:
+        if self._core.queues is not None:
+            self._core.queues.close()
         for run in tuple(self._core.runs):
             if not run.is_here:
                 run.abandon()  # its own loop closes it

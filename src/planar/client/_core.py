@@ -12,6 +12,7 @@ from planar.client._alerts import Herald
 from planar.client._deployments import Deployment, Deployments, candidate
 from planar.client._loops import Loop
 from planar.client._order import Order
+from planar.client._places import Queues
 from planar.errors import NoRouteError
 from planar.protocols import Clock, QuotaStore, Router, Telemetry
 from planar.routing import HealthBoard, HedgeBudget, RetryBudget
@@ -29,6 +30,7 @@ class Core:
     Attributes:
         aborts: By provider name, what follows when a caller leaves an answer early.
         runs: Calls that have begun and not ended.
+        queues: What stands in front of scarce deployments; `None`, most often, where nothing does.
         draining: Attempts that are read on after their callers left.
     """
 
@@ -44,6 +46,7 @@ class Core:
     hedges: HedgeBudget
     aborts: Mapping[str, AbortPolicy]
     herald: Herald
+    queues: Queues | None = None
     random: Random = field(default_factory=Random)
     closed: bool = False
     runs: set[Run] = field(default_factory=set["Run"])

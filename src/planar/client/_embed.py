@@ -10,14 +10,15 @@ import anyio
 from planar.client._attempt import CLOSE_SECONDS
 from planar.client._booking import Booking, Terms, book
 from planar.client._core import Core, plan
-from planar.client._ends import final_error
+from planar.client._ends import final_error, late, soonest
 from planar.client._itinerary import Itinerary, Stop
 from planar.client._loops import Loop, current_loop, shielded
 from planar.client._order import Order
+from planar.client._places import Line, Place
 from planar.errors import (
     ClosedError,
-    DeadlineExceededError,
     InvalidRequestError,
+    NoPlaceError,
     NoRouteError,
     PlanarError,
     QuotaExceededError,
@@ -48,7 +49,7 @@ async def embed(core: Core, order: Order, request: EmbedRequest) -> Embeddings:
     asking = _Asking(core, order, request)
     with anyio.CancelScope(deadline=float("inf") if asking.deadline is None else asking.deadline):
         return await asking.answer()
-    raise DeadlineExceededError("the deadline passed before the embeddings came")
+    raise late(asking.seconds, asking.waits_at)
 
 
 class _Asking:
@@ -62,6 +63,13 @@ class _Asking:
         if order.timeouts.total is not None:
             ends.append(self._loop.monotonic() + order.timeouts.total)
         self.deadline = min(ends) if ends else None
+        self.waits_at: Line | None = None
+        self._started = self._loop.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Since the call began."""
+        return self._loop.monotonic() - self._started
 
     async def answer(self) -> Embeddings:
         core = self._core
@@ -71,13 +79,11 @@ class _Asking:
         if stop is None:
             raise NoRouteError(f"no deployment may serve this call:\n{route.explain()}", route=route)
         while True:
-            await anyio.sleep(stop.pause)
             try:
                 return await self._attempt(stop, itinerary)
             except PlanarError as error:
                 asked = bool(self._attempts) and self._attempts[-1].error is error
-                left = None if self.deadline is None else self.deadline - self._loop.monotonic()
-                following = itinerary.after(error, core.steady(self._loop), left=left) if asked else None
+                following = itinerary.after(error, core.steady(self._loop), left=self._left()) if asked else None
                 if following is None:
                     final = final_error(error, self._attempts, partial=None)
                     if final is error:
@@ -86,8 +92,15 @@ class _Asking:
                 stop = following
 
     async def _attempt(self, stop: Stop, itinerary: Itinerary) -> Embeddings:
+        booking, stop, place = await self._held(stop, itinerary)
+        try:
+            return await self._held_attempt(booking, stop, itinerary)
+        finally:
+            if place is not None:
+                place.give_back(self._core.steady(self._loop))
+
+    async def _held_attempt(self, booking: Booking, stop: Stop, itinerary: Itinerary) -> Embeddings:
         core = self._core
-        booking, stop = await self._held(stop, itinerary)
         name, began = stop.deployment.name, core.steady(self._loop)
         watch = core.health.began(name, began)
         await booking.dispatched()
@@ -108,10 +121,12 @@ class _Asking:
         watch.succeeded(core.steady(self._loop))
         return await self._settled(answer, booking, stop)
 
-    async def _held(self, stop: Stop, itinerary: Itinerary) -> tuple[Booking, Stop]:
-        """A hold at `stop`, or where money does not reach for it, at the next."""
-        core, order = self._core, self._order
+    async def _held(self, stop: Stop, itinerary: Itinerary) -> tuple[Booking, Stop, Place | None]:
+        """A place and a hold at `stop`; or where there is none, or money does not reach for it, at another."""
+        core, order, loop = self._core, self._order, self._loop
+        passed: list[NoPlaceError] = []
         while True:
+            await anyio.sleep(stop.pause)
             terms = Terms(
                 tenant=order.tenant,
                 candidate=stop.candidate,
@@ -120,14 +135,37 @@ class _Asking:
                 metadata=order.metadata,
                 tell=core.herald.tell,
             )
+            place: Place | None = None
             try:
-                now = self._loop.monotonic()
-                return await book(core.quotas, terms, lease_id=core.new_id(), now=now), stop
-            except QuotaExceededError as error:
-                cheaper = itinerary.instead(error, core.steady(self._loop))
-                if cheaper is None:
+                place = await self._place(stop)
+                booking = await book(core.quotas, terms, lease_id=core.new_id(), now=loop.monotonic())
+            except BaseException as error:
+                if place is not None:
+                    place.give_back(core.steady(loop))
+                if not isinstance(error, QuotaExceededError | NoPlaceError):
                     raise
-                stop = cheaper
+                if isinstance(error, NoPlaceError):
+                    passed.append(error)
+                following = itinerary.instead(stop, error, core.steady(loop), left=self._left())
+                if following is None:
+                    raise (soonest(passed) if isinstance(error, NoPlaceError) else error) from None
+                stop = following
+            else:
+                return booking, stop, place
+
+    async def _place(self, stop: Stop) -> Place | None:
+        core, loop = self._core, self._loop
+        line = None if core.queues is None else core.queues.before(stop.deployment)
+        if line is None:
+            return None
+        self.waits_at = line
+        place = await line.place(stop.deployment, self._order.tenant, loop, now=core.steady(loop))
+        self.waits_at = None
+        return place
+
+    def _left(self) -> float | None:
+        """Seconds until the deadline, if there is one."""
+        return None if self.deadline is None else self.deadline - self._loop.monotonic()
 
     async def _settled(self, answer: Embeddings, booking: Booking, stop: Stop) -> Embeddings:
         # An embedding has no output, so a provider that leaves that count out means none.

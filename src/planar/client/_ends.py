@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from planar.catalog import likely_tokens
 from planar.client._fold import Fold
+from planar.client._places import Line
 from planar.errors import (
     ContentFilteredError,
     ContextLengthError,
     DeadlineExceededError,
+    NoPlaceError,
     PlanarError,
     ProviderError,
     QuotaExceededError,
@@ -20,6 +23,7 @@ from planar.errors import (
     StreamInterruptedError,
     UnsupportedError,
 )
+from planar.events import Notice
 from planar.types import Attempt, ChatRequest, Completion, Usage
 
 
@@ -56,6 +60,31 @@ def final_error(error: PlanarError, attempts: Sequence[Attempt], *, partial: Com
     if len(failures) > 1 and len(others) < len(failures):
         error.add_note(f"after {len(failures)} attempts at {attempts[-1].deployment}")
     return error
+
+
+def late(seconds: float, line: Line | None) -> DeadlineExceededError:
+    """The caller's deadline has passed, after so many seconds; where, if it was in a queue."""
+    told = f"the deadline passed after {seconds:.3g} s"
+    if line is not None:
+        told += (
+            f", in the queue for {line.name}, where {line.waiting} more wait: allow more time, or give the route"
+            " another deployment"
+        )
+    return DeadlineExceededError(told)
+
+
+def soonest(passed: Sequence[NoPlaceError]) -> NoPlaceError:
+    """Of several deployments without a place, the one that may have one first; the others in its notes."""
+    first = min(passed, key=lambda error: math.inf if error.retry_after is None else error.retry_after)
+    for error in passed:
+        if error is not first:
+            first.add_note(f"and {error.deployment}: {error}")
+    return first
+
+
+def passed_over(error: NoPlaceError) -> Notice:
+    """What the caller is told where somebody else answers for want of a place."""
+    return Notice("no_place", error.message, {"deployment": error.deployment, "reason": error.reason})
 
 
 def _interrupted(error: ProviderError, deployment: str, partial: Completion) -> StreamInterruptedError:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from planar.client._core import Core
 from planar.client._deployments import Deployment
 from planar.client._ends import another_may_serve
-from planar.errors import PlanarError, ProviderConnectionError, ProviderError, QuotaExceededError
+from planar.errors import NoPlaceError, PlanarError, ProviderConnectionError, ProviderError, QuotaExceededError
 from planar.routing import backoff
 from planar.types import NANO, Candidate, Constraints, Route
 
@@ -70,12 +70,31 @@ class Itinerary:
         """Whom to ask while another is still being waited for."""
         return self._counted(self._take(now, _anybody)) if self.has_more else None
 
-    def instead(self, refusal: QuotaExceededError, now: float) -> Stop | None:
-        """Whom to ask where the tenant's money does not reach for the last one: one that costs less.
+    def spare(self, stop: Stop) -> None:
+        """The one `beside` was not asked after all: it is still there to fall back to."""
+        self._left.insert(0, stop)
+        self._asked -= 1
 
-        Other limits are the same whoever answers, and refuse the call.
+    def instead(
+        self,
+        refused: Stop,
+        error: QuotaExceededError | NoPlaceError,
+        now: float,
+        *,
+        left: float | None,
+        able: Callable[[Stop], bool] | None = None,
+    ) -> Stop | None:
+        """Whom to ask in place of one that nobody could ask; it costs the call no attempt.
+
+        Where the tenant's money does not reach: one that was not asked yet, for it may cost less. Other limits are the
+        same whoever answers, and refuse the call. Where there was no place: the same, or again one that failed. The
+        one without a place is not come back to: its queue is where to wait for it.
         """
-        return self._take(now, _anybody) if refusal.dimension == "nano_usd" else None
+        able = able or _anybody
+        if isinstance(error, NoPlaceError):
+            self._failed.pop(refused.deployment.name, None)
+            return self._take(now, able) or self._again(now, left, able)
+        return self._take(now, able) if error.dimension == "nano_usd" else None
 
     def after(
         self, error: PlanarError, now: float, *, left: float | None, able: Callable[[Stop], bool] | None = None

@@ -40,6 +40,10 @@ class Loop(Protocol):
         """Run `work` on the loop, from any thread or finaliser. False if the loop is gone."""
         ...
 
+    def call(self, step: Callable[[], object]) -> bool:
+        """Call `step` on the loop soon, from any thread or finaliser. False if the loop is gone."""
+        ...
+
 
 def current_loop() -> Loop:
     """The loop that runs this code.
@@ -75,8 +79,11 @@ class _AsyncioLoop:
             _BACKGROUND.add(task)
             task.add_done_callback(_BACKGROUND.discard)
 
+        return self.call(start)
+
+    def call(self, step: Callable[[], object]) -> bool:
         try:
-            self._loop.call_soon_threadsafe(start)
+            self._loop.call_soon_threadsafe(step)
         except RuntimeError:
             return False
         return True
@@ -114,8 +121,13 @@ class _TrioLoop:
         def start() -> None:
             trio.lowlevel.spawn_system_task(_logged, work)
 
+        return self.call(start)
+
+    def call(self, step: Callable[[], object]) -> bool:
+        import trio
+
         try:
-            self._token.run_sync_soon(start)
+            self._token.run_sync_soon(step)
         except trio.RunFinishedError:
             return False
         return True

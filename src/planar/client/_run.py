@@ -14,14 +14,21 @@ from planar.client._answer import folded
 from planar.client._attempt import OpenAttempt
 from planar.client._booking import first_hold
 from planar.client._core import Core, plan
-from planar.client._ends import added, final_error
+from planar.client._ends import added, final_error, late, passed_over, soonest
 from planar.client._fold import Fold
 from planar.client._itinerary import Itinerary, Stop
 from planar.client._loops import Loop, current_loop
 from planar.client._order import Order
 from planar.client._race import Race
 from planar.client._resume import can_continue, is_resumable, rest_of
-from planar.errors import ClosedError, DeadlineExceededError, NoRouteError, PlanarError, QuotaExceededError, TenantError
+from planar.errors import (
+    ClosedError,
+    NoPlaceError,
+    NoRouteError,
+    PlanarError,
+    QuotaExceededError,
+    TenantError,
+)
 from planar.events import (
     AttemptFailed,
     AttemptStarted,
@@ -64,12 +71,14 @@ class Run:
         "_doubled_bound",
         "_ended_at",
         "_first",
+        "_holding",
         "_itinerary",
         "_loop",
         "_numbered",
         "_observer",
         "_open_attempts",
         "_order",
+        "_queued",
         "_request",
         "_resumed",
         "_speaking",
@@ -118,6 +127,8 @@ class Run:
         self.attempt: OpenAttempt | None = None
         self.attempts: list[Attempt] = []
         self._numbered = 0
+        self._queued = 0.0
+        self._holding: OpenAttempt | None = None
         self.fold = Fold()
         self.cost: int | None = 0
         self.error: BaseException | None = None
@@ -148,7 +159,7 @@ class Run:
         assert self._deadline is not None
         with anyio.CancelScope(deadline=self._deadline):
             return await self._step()
-        raise DeadlineExceededError(f"the deadline passed after {self._now() - self._started:.3g} s")
+        raise late(self._now() - self._started, None if self._holding is None else self._holding.waits_at)
 
     def _enter_loop(self) -> None:
         self._loop = current_loop()
@@ -183,6 +194,8 @@ class Run:
             return
         self.ended = True
         self._core.runs.discard(self)
+        for attempt in self._open_attempts:
+            attempt.lost()
         # Its connection went with the loop; what it held is charged when the lease expires.
         warnings.warn("a planar stream was dropped after its event loop had ended", ResourceWarning, stacklevel=2)
 
@@ -218,8 +231,6 @@ class Run:
     async def _hold(self) -> Sequence[Event]:
         stop, resumed = self._stop, self._resumed
         assert stop is not None
-        if stop.pause > 0:
-            await anyio.sleep(stop.pause)
         # An answer that begins again has words of its own: what the caller has is kept until they come.
         fold = self.fold if resumed is None or resumed.mode == "continue" else Fold()
         self.attempt = attempt = await self._held(stop, fold)
@@ -231,31 +242,53 @@ class Run:
         self._step = self._open if delay is None else partial(self._race, attempt, delay)
         return [*events, *attempt.notices] if attempt.notices else events
 
-    async def _held(self, stop: Stop, fold: Fold) -> OpenAttempt:
-        """An attempt whose hold stands; where money does not reach for a deployment, the next is tried.
+    async def _held(self, stop: Stop, fold: Fold, *, patient: bool = True) -> OpenAttempt:
+        """An attempt whose hold stands; where there is no place at a deployment, or no money for it, another is tried.
+
+        Args:
+            patient: It may wait for a place. Otherwise nobody else is asked where there is none.
 
         Raises:
+            NoPlaceError: Nobody who may be asked has room.
             QuotaExceededError, UnknownPriceError: Nobody can be asked on this tenant's account.
         """
-        loop, itinerary = self._loop, self._itinerary
+        loop = self._loop
         assert loop is not None
-        assert itinerary is not None
+        passed: list[NoPlaceError] = []
         while True:
+            if stop.pause > 0:
+                await anyio.sleep(stop.pause)
             attempt = OpenAttempt(self._core, self._order, self._request, loop, stop=stop, fold=fold)
+            attempt.notices.extend([passed_over(error) for error in passed])
+            self._holding = attempt
             try:
-                await attempt.hold(self._numbered + 1)
-            except QuotaExceededError as error:
-                cheaper = itinerary.instead(error, self._core.steady(loop))
-                if cheaper is None:
-                    raise
-                stop = cheaper
-            else:
+                await attempt.hold(self._numbered + 1, patient=patient)
                 break
+            except NoPlaceError as error:
+                passed.append(error)
+                following = self._instead(stop, error) if patient else None
+                if following is None:
+                    raise soonest(passed) from None
+            except QuotaExceededError as error:
+                following = self._instead(stop, error)
+                if following is None:
+                    raise
+            finally:
+                self._queued += attempt.queued
+            stop = following
+        self._holding = None
         self._numbered += 1
         self._open_attempts.append(attempt)
         if self._observer is not None:
             self._observer.attempt_started(attempt.number, attempt.deployment.name)
         return attempt
+
+    def _instead(self, stop: Stop, error: QuotaExceededError | NoPlaceError) -> Stop | None:
+        loop, itinerary, resumed = self._loop, self._itinerary, self._resumed
+        assert loop is not None
+        assert itinerary is not None
+        able = can_continue if resumed is not None and resumed.mode == "continue" else None
+        return itinerary.instead(stop, error, self._core.steady(loop), left=self._left(), able=able)
 
     async def _open(self) -> Sequence[Event]:
         attempt = self.attempt
@@ -347,13 +380,17 @@ class Run:
         assert loop is not None
         stop = itinerary.beside(core.steady(loop))
         bound = None if stop is None else first_hold(stop.candidate)
-        if stop is None or bound is None or not core.hedges.take(cost_bound=bound):
+        if stop is None:
+            return None
+        if bound is None or not core.hedges.take(cost_bound=bound):
+            itinerary.spare(stop)
             return None
         other: OpenAttempt | None = None
         try:
-            self._doubled = other = await self._held(stop, Fold())
-        except TenantError:
-            return None  # no money for two: the first goes on alone
+            self._doubled = other = await self._held(stop, Fold(), patient=False)
+        except (TenantError, NoPlaceError):
+            itinerary.spare(stop)
+            return None  # no money for two, or no place: the first goes on alone
         finally:
             if other is None:
                 core.hedges.settle(cost_bound=bound, cost=0)
@@ -392,7 +429,7 @@ class Run:
         assert itinerary is not None
         assert loop is not None
         now = self._core.steady(loop)
-        left = None if self._deadline is None else self._deadline - self._now()
+        left = self._left()
         if self._speaking is None:
             return itinerary.after(error, now, left=left)
         if mode is None or not is_resumable(error):
@@ -407,6 +444,10 @@ class Run:
         if stop is not None:
             self._resumed = Resumed(0, stop.deployment.name, mode)
         return stop
+
+    def _left(self) -> float | None:
+        """Seconds until the deadline, if there is one."""
+        return None if self._deadline is None else self._deadline - self._now()
 
     async def _give_up(self, error: BaseException) -> None:
         """The caller was cancelled, or a bug surfaced: end the attempt and let the error go its way."""
@@ -486,7 +527,7 @@ class Run:
             attempts=tuple(self.attempts),
             usage=usage,
             cost=self.cost,
-            timings=self._timings(self.attempt, usage),
+            timings=self._timings(usage),
         )
 
     @property
@@ -494,14 +535,14 @@ class Run:
         """What the attempts whose words are in the answer used; `None` where nothing was."""
         return added(self._usages)
 
-    def _timings(self, attempt: OpenAttempt, usage: Usage | None) -> Timings:
+    def _timings(self, usage: Usage | None) -> Timings:
         end = self._now() if self._ended_at is None else self._ended_at
         first, produced = self._first, None if usage is None else usage.output_tokens
         speed = None
         if first is not None and produced is not None and produced > 1 and end > first:
             speed = (produced - 1) / (end - first)
         return Timings(
-            queued=max(0.0, attempt.started - self._started),
+            queued=self._queued,
             ttft=None if first is None else first - self._started,
             total=end - self._started,
             tokens_per_second=speed,

@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 from planar.errors import (
     ContentFilteredError,
     ModelNotFoundError,
+    NoPlaceError,
     OutputInvalidError,
     OverloadedError,
     PlanarError,
@@ -34,6 +35,7 @@ VERDICTS: Mapping[type[PlanarError], Judgement] = MappingProxyType(
         ProviderQuotaError: "auth",  # the operator's account is out of money: no tenant can cause or mend it
         RateLimitedError: "busy",
         OverloadedError: "busy",
+        NoPlaceError: "ignored",  # our own queue in front of it
         ContentFilteredError: "ignored",  # the prompt's fault
         RouteExhaustedError: "ignored",  # made of errors that were judged one by one
     }

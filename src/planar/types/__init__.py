@@ -33,7 +33,7 @@ from planar.types._messages import (
     text_of,
 )
 from planar.types._models import Candidate, Health, ModelInfo, Price, Route, RouteRequest, Verdict
-from planar.types._policies import AbortPolicy, BreakerPolicy, HedgePolicy, RetryPolicy
+from planar.types._policies import AbortPolicy, BreakerPolicy, HedgePolicy, QueuePolicy, RetryPolicy
 from planar.types._requests import ChatRequest, Constraints, EmbedRequest, Timeouts
 from planar.types._tenants import (
     Alert,
@@ -115,6 +115,7 @@ __all__ = [
     "Part",
     "Phase",
     "Price",
+    "QueuePolicy",
     "Reasoning",
     "Receipt",
     "Refusal",

@@ -64,7 +64,7 @@ class Timings:
     """Seconds that a call took, on the client's clock.
 
     Attributes:
-        queued: Waiting for quota and a place before the last attempt began.
+        queued: Waiting for places in front of scarce deployments (`QueuePolicy`), in all attempts together.
         ttft: From the call to the first delta; `None` if none came.
         total: From the call to the end.
         tokens_per_second: Output tokens over the time after the first one; `None` for fewer than two.

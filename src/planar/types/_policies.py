@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 from planar.errors import ConfigurationError
+from planar.types._tenants import is_root
 from planar.types._words import nano
 
 
@@ -152,6 +154,43 @@ class HedgePolicy:
         _whole("min_samples", self.min_samples, least=1)
         _number("min_delay", self.min_delay, least=0.0)
         _number("max_delay", self.max_delay, least=self.min_delay, why="as min_delay")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueuePolicy:
+    """How many requests a scarce deployment or provider is asked at a time, and who waits for a place there.
+
+    Tenants take turns, by the first name of their paths: while two wait, one of weight 2 gets two turns for each of
+    the other's with weight 1. Within one tenant, first come is first served.
+
+    Attributes:
+        concurrency: Most requests at a time; what an answer that is still being read takes up is a place.
+        length: Most requests that may wait, of all tenants together.
+        per_tenant: Most requests of one tenant that may wait.
+        max_wait: Seconds that one may wait at most; with 0 none waits. A call's own deadline may end it earlier.
+        weights: By the first name of a tenant's path, from 0.001 to 1,000; of all others it is 1.
+
+    Raises:
+        ConfigurationError: A value is out of its range, or a weight is for what is not the first name of a path.
+    """
+
+    concurrency: int = 1
+    length: int = 100
+    per_tenant: int = 20
+    max_wait: float = 30.0
+    weights: Mapping[str, float] = field(default_factory=dict[str, float])
+
+    def __post_init__(self) -> None:
+        _whole("concurrency", self.concurrency, least=1)
+        _whole("length", self.length, least=0)
+        _whole("per_tenant", self.per_tenant, least=1)
+        _number("max_wait", self.max_wait, least=0.0)
+        for tenant, weight in self.weights.items():
+            if not is_root(tenant):
+                raise ConfigurationError(
+                    f"weights are by the first name of a tenant's path, such as 'acme': {tenant!r}"
+                )
+            _number(f"the weight of {tenant}", weight, least=0.001, most=1000.0)
 
 
 def _whole(name: str, value: object, *, least: int) -> None:

@@ -45,11 +45,21 @@ class TenantPath(str):
         segments = self.split("/")
         return tuple("/".join(segments[: depth + 1]) for depth in range(len(segments)))
 
+    @property
+    def root(self) -> str:
+        """The first name."""
+        return self.partition("/")[0]
+
 
 @lru_cache(maxsize=1024)  # most calls are made by tenants who have called before
 def _is_path(text: str) -> bool:
     segments = text.split("/")
     return len(segments) <= 4 and all(_SEGMENT.fullmatch(segment) for segment in segments)
+
+
+def is_root(text: str) -> bool:
+    """Whether this is the first name of some tenant's path, and nothing more."""
+    return "/" not in text and _is_path(text)
 
 
 def _check_count(name: str, value: int) -> None:
