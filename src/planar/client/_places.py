@@ -24,10 +24,10 @@ class _Waiter:
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
-        self.woken = anyio.Event()
+        self.woken: anyio.Event | None = None  # most need none: there is a place
 
     def wake(self) -> bool:
-        return self._loop.call(self.woken.set)
+        return self.woken is None or self._loop.call(self.woken.set)
 
 
 class Place:
@@ -91,20 +91,21 @@ class Line:
                 ticket = self._fair.ask(tenant.root, waiter, now, may_wait=may_wait)
                 if isinstance(ticket, str):
                     raise self._refusal(ticket, deployment, tenant)
-                at_once = ticket.state == "placed"
+                woken = None if ticket.state == "placed" else anyio.Event()
+                waiter.woken = woken
         finally:
             self._let_in()
-        if at_once or await self._wait(ticket):
+        if woken is None or await self._wait(ticket, woken):
             return Place(self, ticket)
         if self._closed:
             raise ClosedError(f"the client was closed while this call waited for a place at {self.name}")
         raise self._refusal("too_long", deployment, tenant)
 
-    async def _wait(self, ticket: Ticket[_Waiter]) -> bool:
+    async def _wait(self, ticket: Ticket[_Waiter], woken: anyio.Event) -> bool:
         """Whether it got a place."""
         try:
             with anyio.move_on_after(self._policy.max_wait):
-                await ticket.owner.woken.wait()
+                await woken.wait()
         except BaseException:
             self.leave(ticket, None)
             raise
