@@ -11,7 +11,14 @@ import pytest
 
 from planar import errors
 from planar.client._ends import another_may_serve
-from planar.errors import ContextLengthError, PlanarError, ProviderError, RouteExhaustedError, UnsupportedError
+from planar.errors import (
+    ContextLengthError,
+    NoPlaceError,
+    PlanarError,
+    ProviderError,
+    RouteExhaustedError,
+    UnsupportedError,
+)
 from planar.routing import verdict_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "failures.md"
@@ -35,7 +42,8 @@ def test_a_row_says_what_is_done(name: str, another: str, again: str, health: st
     serves = another_may_serve(error)
 
     assert another.startswith("yes") == serves
-    assert again.startswith("yes") == (serves and error.retryable)
+    queued = kind is NoPlaceError  # by the caller, later: the call itself has waited
+    assert again.startswith("yes") == (serves and error.retryable and not queued)
     if health != "the same":
         assert health.startswith(WORDS[verdict_of(error)])
 
