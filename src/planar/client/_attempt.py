@@ -43,7 +43,7 @@ class OpenAttempt:
         fold: What was said: the call's own, or one for itself where other words stand until it speaks.
         notices: What its terms made worth telling.
         queued: Seconds that it waited for a place.
-        waits_at: The queue in which it waits, or where it was when it was stopped.
+        waits_at: The queue in which it waits, or in which it was cancelled.
         now: Gives seconds on the client's clock.
         spoke: It has given a delta.
         overtaken: Another was faster.
@@ -158,9 +158,12 @@ class OpenAttempt:
             self._place = await line.place(
                 self.deployment, self._order.tenant, loop, now=core.steady(loop), patient=patient
             )
+            self.waits_at = None
+        except PlanarError:
+            self.waits_at = None
+            raise
         finally:
             self.queued = self.now() - since
-        self.waits_at = None
 
     def give_back(self) -> None:
         """Let the next one in where places are scarce. Idempotent."""

@@ -159,7 +159,11 @@ class _Asking:
         if line is None:
             return None
         self.waits_at = line
-        place = await line.place(stop.deployment, self._order.tenant, loop, now=core.steady(loop))
+        try:
+            place = await line.place(stop.deployment, self._order.tenant, loop, now=core.steady(loop))
+        except PlanarError:
+            self.waits_at = None
+            raise
         self.waits_at = None
         return place
 
