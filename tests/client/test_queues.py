@@ -560,6 +560,29 @@ async def test_who_had_no_place_for_a_hedge_is_still_there_to_fall_back_to() -> 
     assert completion.text == "Tajo"
 
 
+async def test_a_deadline_that_passes_elsewhere_does_not_blame_a_queue() -> None:
+    silent: list[Step] = [pause(100), TextDelta("Ebro"), Finish("stop")]
+    one = ScriptedProvider(*[answer(seconds=0.1)] * 10, silent, name="one")
+    two = Counting(answer("Tajo", seconds=1000), name="two")
+    client = planar.Planar(
+        providers=[one, two],
+        models={"any": ["one:default", "two:default"]},
+        queues={"two": planar.QueuePolicy()},
+        hedging=planar.HedgePolicy(share=1.0, burst=100, min_samples=5, min_delay=0.0),
+    )
+    for _ in range(10):
+        await client.infer("Rivers?", model="one:default", wire="streamed")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: client.infer("Rivers?", model="two:default"))
+        await settled()
+        with pytest.raises(planar.DeadlineExceededError) as caught:
+            await client.infer("Rivers?", model="any", hedge=True, timeouts=planar.Timeouts(total=50))
+        tasks.cancel_scope.cancel()
+
+    assert str(caught.value) == "the deadline passed after 50 s"
+
+
 async def test_a_rest_is_not_asked_of_who_cannot_go_on() -> None:
     broken: list[Step] = [TextDelta("Ebro, "), planar.TruncatedStreamError("cut")]
     one = ScriptedProvider(broken, name="one")
