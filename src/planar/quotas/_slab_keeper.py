@@ -308,6 +308,24 @@ class SlabKeeper:
                     slab.retired = True
         await self.tend()
 
+    async def free_up(self, scope: str, *, besides: Slab | None = None) -> bool:
+        """Give back what nobody uses in slabs of a scope where the store has no room. False if there is nothing.
+
+        Without it the store would call busy what only lies idle here.
+
+        Raises:
+            StoreError: From the store.
+        """
+        idle: list[Slab] = []
+        with self.lock:
+            for slab in self.slabs.values():
+                if slab is not besides and slab.free != NOTHING and within(slab.lease.tenant, scope):
+                    slab.retired = True
+                    idle.append(slab)
+        if idle:
+            await self.tend()
+        return any(slab.free == NOTHING for slab in idle)
+
     async def close(self) -> None:
         """Give everything back. Requests that asked a provider and were not settled are charged what they hold.
 

@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 import anyio
 
 from planar.quotas._gate import Gate
+from planar.quotas._measures import MOST
 from planar.types import Amount, Charge, Headroom, Lease, LeaseId, LeasePart, Receipt, TenantPath
 
 Vector: TypeAlias = tuple[int, int, int]
@@ -38,6 +39,11 @@ def plus(one: Vector, other: Vector) -> Vector:
 def minus(one: Vector, other: Vector) -> Vector:
     """What is left of one without the other, never less than nothing."""
     return max(0, one[0] - other[0]), max(0, one[1] - other[1]), max(0, one[2] - other[2])
+
+
+def least(one: Vector, other: Vector) -> Vector:
+    """The smaller number in every dimension."""
+    return min(one[0], other[0]), min(one[1], other[1]), min(one[2], other[2])
 
 
 def times(one: Vector, count: int) -> Vector:
@@ -197,8 +203,12 @@ class Slab:
         sub.state = state
 
     def enqueue(self, sub: SubLease, charge: Charge | None) -> None:
-        """What a request used is known, or presumed, and wants to be written."""
+        """What a request used is known, or presumed, and wants to be written. Beyond its hold it takes what is free."""
         sub.charge = charge
+        if charge is not None:
+            excess = least(minus(vector(charge.amount), sub.hold), self.free)
+            sub.hold = plus(sub.hold, excess)
+            self.free = minus(self.free, excess)
         sub.state = "ending"
         self.subs[sub.id] = sub
         self.queue.append(sub)
@@ -348,6 +358,6 @@ class Demand:
 def _within(count: int, each: Vector, headroom: Headroom, share: int) -> int:
     """At most `count` of these, all together no more than a share of what is left."""
     for cost, left in ((each[0] + each[1], headroom.tokens), (each[2], headroom.nano_usd)):
-        if cost and left is not None:
-            count = min(count, left * share // 100 // cost)
+        if cost:
+            count = min(count, (MOST if left is None else left * share // 100) // cost)
     return count

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from math import inf
 
-from planar.errors import ConfigurationError, InvalidRequestError, UnknownPriceError
+from planar.errors import ConfigurationError, InvalidRequestError, QuotaExceededError, UnknownPriceError
 from planar.protocols import Clock, QuotaStore, SplitsLeases
 from planar.quotas._limits import within
 from planar.quotas._slab_keeper import SlabKeeper, SplittingStore
 from planar.quotas._slab_state import Demand, SubLease, Vector, amount_of, fits, minus, plus, vector
-from planar.types import Amount, Charge, Lease, LeaseId, LedgerEntry, Limit, Receipt, TenantPath, UsageReport
+from planar.types import Amount, Charge, GroupBy, Lease, LeaseId, LedgerEntry, Limit, Receipt, TenantPath, UsageReport
 
 _KEPT = 10_000
 """How many tenants at deployments are remembered."""
@@ -125,9 +126,15 @@ class SlabQuotaStore:
                 continue
             await self._keeper.fill(demand, lease_id, tenant, numbers, ttl=ttl, deployment=deployment)
             filled = True
-        lease = await self._store.reserve(lease_id, tenant, hold=hold, ttl=ttl, deployment=deployment)
-        demand.headroom = lease.headroom
-        return lease
+        while True:
+            try:
+                lease = await self._store.reserve(lease_id, tenant, hold=hold, ttl=ttl, deployment=deployment)
+            except QuotaExceededError as error:
+                if not await self._keeper.free_up(error.scope):
+                    raise
+            else:
+                demand.headroom = lease.headroom
+                return lease
 
     async def extend(self, lease: Lease, *, more: Amount, ttl: float) -> Lease:
         """Hold `more` beside what `lease` holds, and live `ttl` seconds from now. Go on with the lease returned.
@@ -165,7 +172,11 @@ class SlabQuotaStore:
                 if fits(delta, slab.free) and now + ttl <= slab.expires:
                     self._extend(sub, delta, more, now=now, ttl=ttl)
                     return sub.lease()
-            await self._keeper.grow(slab, delta, ttl=ttl)
+            try:
+                await self._keeper.grow(slab, delta, ttl=ttl)
+            except QuotaExceededError as error:
+                if not await self._keeper.free_up(error.scope, besides=slab):
+                    raise
 
     def _extend(self, sub: SubLease, delta: Vector, more: Amount, *, now: float, ttl: float) -> None:
         slab = sub.slab
@@ -242,29 +253,28 @@ class SlabQuotaStore:
 
     # -- what it says --------------------------------------------------------------------------
 
-    async def usage(self, tenant: str, *, since: float | None = None, until: float | None = None) -> UsageReport:
+    async def usage(
+        self,
+        tenant: str,
+        *,
+        since: float | None = None,
+        until: float | None = None,
+        by: Sequence[GroupBy] = (),
+        tz: str = "UTC",
+    ) -> UsageReport:
         """What a scope used between two times (seconds since the epoch, end excluded), children included.
 
         Held is what requests of this process have, and all that other processes' slabs hold.
         """
         await self._tend()
-        report = await self._store.usage(tenant, since=since, until=until)
+        report = await self._store.usage(tenant, since=since, until=until, by=by, tz=tz)
         with self._lock:
-            slabs = [slab for slab in self._keeper.slabs.values() if within(slab.lease.tenant, tenant)]
             held, concurrent = vector(report.held), report.concurrent
-            for slab in slabs:
-                held = minus(held, slab.free)
-                concurrent += len(slab.subs) - 1
-        return UsageReport(
-            tenant=report.tenant,
-            requests=report.requests,
-            input_tokens=report.input_tokens,
-            output_tokens=report.output_tokens,
-            nano_usd=report.nano_usd,
-            unpriced=report.unpriced,
-            held=amount_of(held),
-            concurrent=max(0, concurrent),
-        )
+            for slab in self._keeper.slabs.values():
+                if within(slab.lease.tenant, tenant):
+                    held = minus(held, slab.free)
+                    concurrent += len(slab.subs) - 1
+        return replace(report, held=amount_of(held), concurrent=max(0, concurrent))
 
     def ledger(
         self, tenant: str | None = None, *, since: float | None = None, until: float | None = None
