@@ -27,10 +27,7 @@ from planar.quotas._slab_state import (
     plus,
     times,
 )
-from planar.types import Amount, Lease, LeaseId, LeasePart, Limit, Receipt, TenantPath
-
-AT_ONCE = 256
-"""Most rows that are written in one step."""
+from planar.types import Amount, Lease, LeaseId, Limit, Receipt, TenantPath
 
 _GIVE_BACK_SECONDS = 2.0
 _SCOPES_KEPT = 10_000
@@ -204,9 +201,14 @@ class SlabKeeper:
 
     async def _round(self, slab: Slab) -> None:
         """Write what has gathered, and give back what is no longer wanted. The caller has set `writing`."""
+        now = self._terms.now()
         with self.lock:
-            batch = slab.queue[:AT_ONCE]
-            keep = slab.keep(batch, now=self._terms.now())
+            # If the slab has expired at the store so have all of its requests, here and now: then all of them are
+            # written in the step that takes the store's presumption back.
+            for sub in list(slab.subs.values()):
+                self.lapse(sub, now)
+            batch = list(slab.queue)
+            keep = slab.keep(batch, now=now)
             slab.shrinking = keep is not None
         try:
             if batch or keep is not None:
@@ -218,30 +220,26 @@ class SlabKeeper:
 
     async def _split(self, slab: Slab, batch: Sequence[SubLease], keep: Vector | None) -> None:
         parts = [sub.part() for sub in batch]
-        kept = None if keep is None else amount_of(keep)
         try:
-            receipts = await self._store.split(slab.lease, parts=parts, keep=kept)
+            receipts = await self._store.split(slab.lease, parts=parts, keep=None if keep is None else amount_of(keep))
         except InvalidRequestError as error:
             if len(batch) > 1:
-                await self._split_singly(slab, batch, parts)
+                # One of them is wrong, and must not be in the way of the others.
+                for sub in batch:
+                    await self._split(slab, [sub], None)
                 return
             self._book(slab, batch, error)
+            if not batch and keep is not None:
+                self._end(slab)  # the store has forgotten it
             return
         self._book(slab, batch, receipts)
         if keep == NOTHING:
-            with self.lock:
-                slab.ended = True
-                self.slabs.pop(slab.lease.id, None)
+            self._end(slab)
 
-    async def _split_singly(self, slab: Slab, batch: Sequence[SubLease], parts: Sequence[LeasePart]) -> None:
-        # One of them is wrong, and must not be in the way of the others.
-        for sub, part in zip(batch, parts, strict=True):
-            try:
-                receipts = await self._store.split(slab.lease, parts=[part])
-            except InvalidRequestError as error:
-                self._book(slab, [sub], error)
-            else:
-                self._book(slab, [sub], receipts)
+    def _end(self, slab: Slab) -> None:
+        with self.lock:
+            slab.ended = slab.retired = True
+            self.slabs.pop(slab.lease.id, None)
 
     def _book(self, slab: Slab, batch: Sequence[SubLease], answer: Sequence[Receipt] | InvalidRequestError) -> None:
         with self.lock:

@@ -31,7 +31,7 @@ def split(
         InvalidRequestError: The lease is not known or another tenant's, or a part's id is in use for something else.
             Nothing was written.
     """
-    record = engine._leases.get(lease.id, now)
+    record = engine._leases.get(lease.id, now) or engine.ledger.account(lease.id)
     if record is None:
         raise InvalidRequestError(f"lease {lease.id} cannot be split: {fate_of(None)}", param="lease")
     if record.path.tenant != lease.tenant:
