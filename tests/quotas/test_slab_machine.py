@@ -8,11 +8,11 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from effort import examples
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from effort import examples
 from planar.errors import InvalidRequestError, QuotaExceededError
 from planar.quotas import MemoryQuotaStore, SlabQuotaStore
 from planar.testing.clock import FakeClock
@@ -52,6 +52,7 @@ class SlabMachine(RuleBasedStateMachine):
         self.made = 0
         self.requests: list[Request] = []
         self.money = self.tokens = 0
+        self.refusal: QuotaExceededError | None = None
         self.processes = [self.process(), self.process()]
 
     def process(self) -> SlabQuotaStore:
@@ -78,7 +79,7 @@ class SlabMachine(RuleBasedStateMachine):
             try:
                 lease = self.run(store.reserve(lease_id, tenant, hold=hold, ttl=30, deployment="x:y"))
             except QuotaExceededError as error:
-                assert error.requested > error.remaining
+                self.refusal = error
                 return
             assert self.run(store.reserve(lease_id, tenant, hold=hold, ttl=30, deployment="x:y")) == lease
             self.requests.append(Request(process, lease, day))
@@ -157,6 +158,10 @@ class SlabMachine(RuleBasedStateMachine):
             if request.lease.tenant.startswith("a/b"):
                 days[request.day] += request.billed.tokens
         assert all(tokens <= self.tokens for tokens in days.values())
+
+    @invariant()
+    def a_refusal_is_true(self) -> None:
+        assert self.refusal is None or self.refusal.requested > self.refusal.remaining
 
     @invariant()
     def the_store_counts_no_more_than_the_limits(self) -> None:

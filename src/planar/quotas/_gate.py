@@ -42,6 +42,10 @@ class Gate:
         self._waiting.append((running_loop(), event))
         return event
 
+    def leave(self, event: anyio.Event) -> None:
+        """Wait no more."""
+        self._waiting = [(loop, each) for loop, each in self._waiting if each is not event]
+
     def open(self) -> None:
         """Let everybody through who waits."""
         if not self._waiting:

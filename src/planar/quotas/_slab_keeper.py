@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 from math import inf
 from threading import Lock
 from typing import Protocol
@@ -13,7 +14,7 @@ import anyio
 from planar.errors import InvalidRequestError, PlanarError, QuotaExceededError
 from planar.protocols import QuotaStore, SplitsLeases
 from planar.quotas._calendar import SECOND, period, zone
-from planar.quotas._gate import running_loop, spawn
+from planar.quotas._gate import Gate, running_loop, spawn
 from planar.quotas._limits import within
 from planar.quotas._slab_state import (
     NOTHING,
@@ -27,7 +28,7 @@ from planar.quotas._slab_state import (
     plus,
     times,
 )
-from planar.types import Amount, Lease, LeaseId, Limit, Receipt, TenantPath
+from planar.types import Amount, Headroom, Lease, LeaseId, Limit, Receipt, TenantPath
 
 _GIVE_BACK_SECONDS = 2.0
 _SCOPES_KEPT = 10_000
@@ -63,6 +64,7 @@ class SlabKeeper:
         self._made = 0
         self._limits: dict[str, tuple[float, tuple[Limit, ...]]] = {}
         self._watched: set[object] = set()
+        self._closing = Gate()
 
     # -- taking --------------------------------------------------------------------------------
 
@@ -106,19 +108,31 @@ class SlabKeeper:
         demand.scarce_until = terms.now() + terms.life
 
     async def _take(self, lease_id: LeaseId, tenant: str, hold: Amount, ttl: float, deployment: str) -> Lease:
-        # From the first moment on it is one that expiry charges: the process may die with requests in flight that the
-        # store has never heard of.
+        # Dispatched at once: the process may die with requests in flight that the store has never heard of.
         self._made += 1
-        slab_id = LeaseId(f"{lease_id}-slab-{self._made}")
-        store = self._store
-        lease = await store.reserve(slab_id, tenant, hold=hold, ttl=ttl, deployment=deployment)
+        store, slab_id = self._store, LeaseId(f"{lease_id}-slab-{self._made}")
+        lease = Lease(
+            id=slab_id, tenant=TenantPath(tenant), hold=hold, expires=0, deployment=deployment, headroom=Headroom()
+        )
         try:
+            lease = await store.reserve(slab_id, tenant, hold=hold, ttl=ttl, deployment=deployment)
             await store.dispatched(lease)
+        except QuotaExceededError:
+            raise
         except BaseException:
+            # Whether it is held is not known. If it cannot be given back now, it lapses or is charged.
             with anyio.CancelScope(shield=True, deadline=anyio.current_time() + _GIVE_BACK_SECONDS):
-                await store.split(lease, keep=amount_of(NOTHING))
+                await self._abandon(lease)
             raise
         return lease
+
+    async def _abandon(self, lease: Lease) -> None:
+        try:
+            await self._store.split(lease, keep=amount_of(NOTHING))
+        except InvalidRequestError:
+            return  # it was never held
+        except PlanarError as error:
+            _log.warning("slab %s could not be given back: %s", lease.id, error)
 
     async def _limits_of(self, tenant: TenantPath) -> list[Limit]:
         found: list[Limit] = []
@@ -339,6 +353,7 @@ class SlabKeeper:
             with self.lock:
                 last = next(iter(self.slabs.values()), None)
                 if last is None:
+                    self._closing.open()
                     return
                 event = last.gate.enter() if last.writing or last.growing else None
                 last.writing = last.writing or event is None
@@ -349,22 +364,29 @@ class SlabKeeper:
 
     def _watch(self) -> None:
         loop = running_loop()
-        if loop not in self._watched:
+        with self.lock:
+            begins = loop not in self._watched
             self._watched.add(loop)
-            spawn(self._look_after)
+        if begins:
+            spawn(partial(self._look_after, loop))
 
-    async def _look_after(self) -> None:
+    async def _look_after(self, loop: object) -> None:
         """Look after all slabs for as long as there are any. Where the loop ends first, give back what is free."""
+        with self.lock:
+            closing = self._closing.enter()
         try:
             while self.slabs:
-                await anyio.sleep(self._terms.idle)
+                with anyio.move_on_after(self._terms.idle):
+                    await closing.wait()
                 await self._try_to_tend()
         except anyio.get_cancelled_exc_class():
             with anyio.CancelScope(shield=True, deadline=anyio.current_time() + _GIVE_BACK_SECONDS):
                 await self.give_back()
             raise
         finally:
-            self._watched.discard(running_loop())
+            with self.lock:
+                self._closing.leave(closing)
+                self._watched.discard(loop)
 
     async def _try_to_tend(self) -> None:
         try:
