@@ -62,10 +62,11 @@ PUBLIC = """
     Planar PlanarError Price Provider ProviderAuthError ProviderConnectionError ProviderError
     ProviderPermissionError ProviderProtocolError ProviderQuotaError ProviderServerError ProviderTimeoutError
     QueuePolicy QuotaExceededError QuotaStore RateLimitedError Reasoning ReasoningDelta Refusal RefusalDelta
-    RequestError Resumed RetryPolicy Route RouteExhaustedError Router RouteSelected Secret SQLiteQuotaStore
-    StoreError Stream StreamInterruptedError Telemetry TenantError Text TextDelta Timeouts Timings TokenLogprob Tool
-    ToolCall ToolCallDelta ToolCallEnd ToolCallStart ToolChoice ToolResult TruncatedStreamError UnknownModelError
-    UnknownPriceError UnknownTenantError UnsupportedError Usage UsageGroup UsageReport UsageReported __version__
+    RequestError Resumed RetryPolicy Route RouteExhaustedError Router RouteSelected Secret SlabQuotaStore
+    SQLiteQuotaStore StoreError Stream StreamInterruptedError Telemetry TenantError Text TextDelta Timeouts Timings
+    TokenLogprob Tool ToolCall ToolCallDelta ToolCallEnd ToolCallStart ToolChoice ToolResult TruncatedStreamError
+    UnknownModelError UnknownPriceError UnknownTenantError UnsupportedError Usage UsageGroup UsageReport
+    UsageReported __version__
 """
 
 MODULE_OF_EXTRA = {
@@ -96,7 +97,7 @@ def test_importing_planar_opens_nothing_and_loads_nothing_heavy() -> None:
     assert [name for name in report["loaded"] if name.startswith("planar.")] == ["planar._version"]
 
 
-@pytest.mark.parametrize("name", ["Planar", "MemoryQuotaStore", "LlamaCpp", "OpenAI", "Anthropic", "Gemini", "Ollama"])
+@pytest.mark.parametrize("name", ["Planar", "MemoryQuotaStore", "SlabQuotaStore", "LlamaCpp", "OpenAI", "Anthropic", "Gemini", "Ollama"])
 def test_a_name_brings_no_http_library_until_it_is_used(name: str) -> None:
     loaded = json.loads(fresh(f"import json, sys, planar; planar.{name}; print(json.dumps(sorted(sys.modules)))"))
 

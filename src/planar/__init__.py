@@ -178,6 +178,7 @@ if TYPE_CHECKING:
     from planar.providers.openai import OpenAI as OpenAI
     from planar.providers.openai_compatible import OpenAICompatible as OpenAICompatible
     from planar.quotas import MemoryQuotaStore as MemoryQuotaStore
+    from planar.quotas.slabs import SlabQuotaStore as SlabQuotaStore
     from planar.quotas.sqlite import SQLiteQuotaStore as SQLiteQuotaStore
     from planar.routing import OrderedRouter as OrderedRouter
     from planar.telemetry import NullTelemetry as NullTelemetry
@@ -369,6 +370,7 @@ _HOMES = {
     "planar.providers.openai": ("OpenAI",),
     "planar.providers.openai_compatible": ("OpenAICompatible",),
     "planar.quotas": ("MemoryQuotaStore",),
+    "planar.quotas.slabs": ("SlabQuotaStore",),
     "planar.quotas.sqlite": ("SQLiteQuotaStore",),
     "planar.routing": ("OrderedRouter",),
     "planar.telemetry": ("NullTelemetry",),

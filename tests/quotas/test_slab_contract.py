@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from planar.quotas import MemoryQuotaStore, SlabQuotaStore
+from planar.quotas import MemoryQuotaStore
+from planar.quotas.slabs import SlabQuotaStore
 from planar.testing.clock import FakeClock
 from planar.testing.quotas import HOLD, LEAF, QuotaStoreContract
 from planar.types import LeaseId

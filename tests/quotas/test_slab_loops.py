@@ -14,7 +14,8 @@ import anyio.lowlevel
 import pytest
 
 from planar.errors import QuotaExceededError
-from planar.quotas import MemoryQuotaStore, SlabQuotaStore
+from planar.quotas import MemoryQuotaStore
+from planar.quotas.slabs import SlabQuotaStore
 from planar.types import Amount, Charge, Lease, LeaseId, Limit
 
 HOLD = Amount(output_tokens=10, nano_usd=10)
@@ -88,7 +89,8 @@ def test_a_loop_that_ends_gives_back_what_is_free(backend: str) -> None:
 
 FORK = """
 import asyncio, os, sys
-from planar.quotas import MemoryQuotaStore, SlabQuotaStore
+from planar.quotas import MemoryQuotaStore
+from planar.quotas.slabs import SlabQuotaStore
 from planar.types import Amount, LeaseId
 
 store = SlabQuotaStore(MemoryQuotaStore(), idle=60)

@@ -14,7 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from effort import examples
 from planar.errors import InvalidRequestError, QuotaExceededError
-from planar.quotas import MemoryQuotaStore, SlabQuotaStore
+from planar.quotas import MemoryQuotaStore
+from planar.quotas.slabs import SlabQuotaStore
 from planar.testing.clock import FakeClock
 from planar.types import Amount, Charge, Lease, LeaseId, Limit
 

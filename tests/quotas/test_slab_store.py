@@ -10,7 +10,8 @@ import pytest
 from counted_store import CountedStore, LoopClock
 
 from planar.errors import ConfigurationError, InvalidRequestError, QuotaExceededError, StoreError, UnknownPriceError
-from planar.quotas import MemoryQuotaStore, SlabQuotaStore
+from planar.quotas import MemoryQuotaStore
+from planar.quotas.slabs import SlabQuotaStore
 from planar.testing import virtual_backend
 from planar.types import Amount, Charge, Lease, LeaseId, LedgerEntry, Limit
 

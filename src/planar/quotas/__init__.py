@@ -6,6 +6,5 @@ all: its engine, a state machine without I/O, says what the others must decide.
 
 from planar.quotas._urls import open_store
 from planar.quotas.memory import MemoryQuotaStore
-from planar.quotas.slabs import SlabQuotaStore
 
-__all__ = ["MemoryQuotaStore", "SlabQuotaStore", "open_store"]
+__all__ = ["MemoryQuotaStore", "open_store"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
@@ -34,39 +35,45 @@ class Gate:
     __slots__ = ("_waiting",)
 
     def __init__(self) -> None:
-        self._waiting: list[tuple[Any, anyio.Event]] = []
+        self._waiting: deque[tuple[Any, anyio.Event]] = deque()
 
     def enter(self) -> anyio.Event:
-        """Queue up: the event is set when the gate opens next."""
+        """Queue up: the event is set when the gate opens."""
         event = anyio.Event()
         self._waiting.append((running_loop(), event))
         return event
 
     def leave(self, event: anyio.Event) -> None:
-        """Wait no more."""
-        self._waiting = [(loop, each) for loop, each in self._waiting if each is not event]
+        """Wait no more. If the gate had been opened for this one, it opens for the next instead."""
+        if event.is_set():
+            self.open(1)
+        else:
+            self._waiting = deque(each for each in self._waiting if each[1] is not event)
 
-    def open(self) -> None:
-        """Let everybody through who waits."""
+    def open(self, count: int | None = None) -> None:
+        """Let so many through, first come first; by default everybody."""
         if not self._waiting:
             return
-        waiting, self._waiting = self._waiting, []
         here = running_loop()
-        for loop, event in waiting:
+        left = len(self._waiting) if count is None else count
+        while left and self._waiting:
+            loop, event = self._waiting.popleft()
             if loop is here:
                 event.set()
+                left -= 1
             else:
-                _soon(loop, event.set)
+                left -= _soon(loop, event.set)
 
 
-def _soon(loop: Any, call: Callable[[], object]) -> None:
+def _soon(loop: Any, call: Callable[[], object]) -> bool:
     try:
         if hasattr(loop, "call_soon_threadsafe"):
             loop.call_soon_threadsafe(call)
         else:
             loop.run_sync_soon(call)
     except RuntimeError:
-        return  # the loop is over, and whoever waited there with it (trio's RunFinishedError is one, too)
+        return False  # the loop is over, and whoever waited there with it (trio's RunFinishedError is one, too)
+    return True
 
 
 def spawn(work: Callable[[], Awaitable[None]]) -> None:

@@ -342,7 +342,12 @@ class Demand:
     def filled(self) -> None:
         """There is a slab now, or none to be had."""
         self.filling = False
-        self.gate.open()
+        self.gate.open(1)
+
+    def next(self) -> None:
+        """Whoever has been served lets the next one look: there is room for it, or it asks for the next slab."""
+        if not self.filling:
+            self.gate.open(1)
 
     def idle(self, now: float, span: float) -> bool:
         """Nobody has asked for a while."""

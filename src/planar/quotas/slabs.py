@@ -9,6 +9,8 @@ from dataclasses import replace
 from functools import partial
 from math import inf
 
+import anyio
+
 from planar.errors import ConfigurationError, InvalidRequestError, QuotaExceededError, UnknownPriceError
 from planar.protocols import Clock, QuotaStore, SplitsLeases
 from planar.quotas._limits import within
@@ -109,6 +111,7 @@ class SlabQuotaStore:
             with self._lock:
                 known = requests.find(lease_id)
                 if known is not None:
+                    demand.next()
                     return _same(known, tenant, hold, deployment)
                 slab = demand.slab
                 shared = shared and not requests.passed(lease_id)
@@ -116,13 +119,15 @@ class SlabQuotaStore:
                     sub = SubLease(lease_id, slab, hold, now=now, ttl=ttl)
                     requests.begin(sub)
                     slab.let_in(sub, now=now)
+                    demand.next()
                     return sub.lease()
                 if not shared or filled or demand.worth(numbers, now=now, most=self.size, share=self.share) < 2:
                     requests.end(lease_id, None)
+                    demand.next()
                     break
                 event = demand.wait_or_fill()
             if event is not None:
-                await event.wait()
+                await self._wait(demand, event)
                 continue
             await self._keeper.fill(demand, lease_id, tenant, numbers, ttl=ttl, deployment=deployment)
             filled = True
@@ -135,6 +140,14 @@ class SlabQuotaStore:
             else:
                 demand.headroom = lease.headroom
                 return lease
+
+    async def _wait(self, demand: Demand, event: anyio.Event) -> None:
+        try:
+            await event.wait()
+        except BaseException:
+            with self._lock:
+                demand.gate.leave(event)
+            raise
 
     async def extend(self, lease: Lease, *, more: Amount, ttl: float) -> Lease:
         """Hold `more` beside what `lease` holds, and live `ttl` seconds from now. Go on with the lease returned.
