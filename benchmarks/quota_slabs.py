@@ -47,6 +47,7 @@ class Far:
         self.store = planar.MemoryQuotaStore(ledger_limit=10_000)
         self.usage, self.ledger, self.refund = self.store.usage, self.store.ledger, self.store.refund
         self.set_limits, self.aclose = self.store.set_limits, self.store.aclose
+        self.counts = self.store.counts
 
     async def _trip(self) -> None:
         self.trips += 1

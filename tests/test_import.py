@@ -97,7 +97,9 @@ def test_importing_planar_opens_nothing_and_loads_nothing_heavy() -> None:
     assert [name for name in report["loaded"] if name.startswith("planar.")] == ["planar._version"]
 
 
-@pytest.mark.parametrize("name", ["Planar", "MemoryQuotaStore", "SlabQuotaStore", "LlamaCpp", "OpenAI", "Anthropic", "Gemini", "Ollama"])
+@pytest.mark.parametrize(
+    "name", ["Planar", "MemoryQuotaStore", "SlabQuotaStore", "LlamaCpp", "OpenAI", "Anthropic", "Gemini", "Ollama"]
+)
 def test_a_name_brings_no_http_library_until_it_is_used(name: str) -> None:
     loaded = json.loads(fresh(f"import json, sys, planar; planar.{name}; print(json.dumps(sorted(sys.modules)))"))
 

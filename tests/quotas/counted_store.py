@@ -10,7 +10,19 @@ import anyio
 
 from planar.errors import StoreError
 from planar.quotas import MemoryQuotaStore
-from planar.types import Amount, Charge, GroupBy, Lease, LeaseId, LeasePart, LedgerEntry, Limit, Receipt, UsageReport
+from planar.types import (
+    Amount,
+    Charge,
+    GroupBy,
+    Lease,
+    LeaseId,
+    LeasePart,
+    LedgerEntry,
+    Limit,
+    LimitCount,
+    Receipt,
+    UsageReport,
+)
 
 
 class LoopClock:
@@ -110,6 +122,9 @@ class CountedStore:
     async def limits(self, tenant: str) -> tuple[Limit, ...]:
         await self._go("limits")
         return await self.inner.limits(tenant)
+
+    async def counts(self, tenant: str) -> tuple[LimitCount, ...]:
+        return await self.inner.counts(tenant)
 
     async def aclose(self) -> None:
         await self.inner.aclose()

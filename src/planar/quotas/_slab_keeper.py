@@ -329,9 +329,14 @@ class SlabKeeper:
             StoreError: From the store.
         """
         idle: list[Slab] = []
+        now = self._terms.now()
         with self.lock:
             for slab in self.slabs.values():
-                if slab is not besides and slab.free != NOTHING and within(slab.lease.tenant, scope):
+                if slab is besides or not within(slab.lease.tenant, scope):
+                    continue
+                for sub in list(slab.subs.values()):
+                    self.lapse(sub, now)
+                if slab.free != NOTHING:
                     slab.retired = True
                     idle.append(slab)
         if idle:

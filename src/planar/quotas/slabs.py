@@ -16,7 +16,19 @@ from planar.protocols import Clock, QuotaStore, SplitsLeases
 from planar.quotas._limits import within
 from planar.quotas._slab_keeper import SlabKeeper, SplittingStore
 from planar.quotas._slab_state import Demand, SubLease, Vector, amount_of, fits, minus, plus, vector
-from planar.types import Amount, Charge, GroupBy, Lease, LeaseId, LedgerEntry, Limit, Receipt, TenantPath, UsageReport
+from planar.types import (
+    Amount,
+    Charge,
+    GroupBy,
+    Lease,
+    LeaseId,
+    LedgerEntry,
+    Limit,
+    LimitCount,
+    Receipt,
+    TenantPath,
+    UsageReport,
+)
 
 _KEPT = 10_000
 """How many tenants at deployments are remembered."""
@@ -315,6 +327,10 @@ class SlabQuotaStore:
     async def limits(self, tenant: str) -> tuple[Limit, ...]:
         """The limits of one scope, without its parents'."""
         return await self._store.limits(tenant)
+
+    async def counts(self, tenant: str) -> tuple[LimitCount, ...]:
+        """Where each limit of one scope stands now, in the order of `limits`. What slabs hold counts as held."""
+        return await self._store.counts(tenant)
 
     async def aclose(self) -> None:
         """Give all slabs back and close the store.
