@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import anyio
 import anyio.lowlevel
@@ -16,6 +17,7 @@ import pytest
 from planar.errors import QuotaExceededError
 from planar.quotas import MemoryQuotaStore
 from planar.quotas.slabs import SlabQuotaStore
+from planar.quotas.sqlite import SQLiteQuotaStore
 from planar.types import Amount, Charge, Lease, LeaseId, Limit
 
 HOLD = Amount(output_tokens=10, nano_usd=10)
@@ -85,6 +87,42 @@ def test_a_loop_that_ends_gives_back_what_is_free(backend: str) -> None:
     assert held == Amount(output_tokens=200, nano_usd=200)
     usage = asyncio.run(memory.usage("acme"))
     assert (usage.held, usage.requests, usage.nano_usd) == (Amount(), 20, 200)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_file_can_stand_behind_slabs(backend: str, tmp_path: Path) -> None:
+    async def work() -> None:
+        limits = {"acme": [Limit.usd("0.000003", per="total")], "acme/search": [Limit.tokens(10_000, per="day")]}
+        one = SlabQuotaStore(SQLiteQuotaStore(tmp_path / "quotas.db", limits=limits))
+        two = SlabQuotaStore(SQLiteQuotaStore(tmp_path / "quotas.db"))
+        refused: list[QuotaExceededError] = []
+
+        async def request(store: SlabQuotaStore, name: str) -> None:
+            try:
+                lease = await reserve(store, name)
+            except QuotaExceededError as error:
+                refused.append(error)
+                return
+            await store.dispatched(lease)
+            await store.settle(lease, charge=Charge(amount=HOLD))
+
+        for turn in range(6):
+            async with anyio.create_task_group() as tasks:
+                for number in range(64):
+                    tasks.start_soon(request, two if number % 2 else one, f"{turn}-{number}")
+        await one.aclose()
+        await two.aclose()
+
+        store = SQLiteQuotaStore(tmp_path / "quotas.db")
+        usage = await store.usage("acme")
+        rows = [row async for row in store.ledger()]
+        await store.aclose()
+        assert (usage.held, usage.concurrent) == (Amount(), 0)
+        assert 2_900 <= usage.nano_usd == 10 * len(rows) <= 3_000
+        assert len({row.lease_id for row in rows}) == len(rows)
+        assert len(rows) + len(refused) == 6 * 64
+
+    anyio.run(work, backend=backend)
 
 
 FORK = """
