@@ -67,6 +67,7 @@ class SlabQuotaStore:
         ConfigurationError: `store` has no `planar.protocols.SplitsLeases`, or a number makes no sense.
 
     Example:
+        >>> from planar.quotas import MemoryQuotaStore
         >>> store = SlabQuotaStore(MemoryQuotaStore(limits={"acme": [Limit.usd("50")]}), size=16)
     """
 
