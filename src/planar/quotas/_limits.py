@@ -111,22 +111,27 @@ class LimitTable:
         scopes = tenant.scopes
         if self._known_only and scopes[0] not in self._roots:
             raise UnknownTenantError(f"{scopes[0]!r} was not set up: give it limits, or none", tenant=tenant)
-        cells = [seen_by(tenant, cell) for scope in scopes for cell in self._scopes.get(scope, ())]
-        bounds = [cell for cell in cells if cell.limit.overage == "stop"]
-        tokens = [cell for cell in bounds if cell.index in (OUTPUT, TOKENS)]
-        money = [cell for cell in bounds if cell.index == MONEY]
-        others = [cell for cell in cells if cell not in tokens and cell not in money]
-        table = tuple((cell, cell.index) for cell in [*tokens, *money, *others])
-        return Path(
-            tenant=tenant,
-            root=scopes[0],
-            table=table,
-            tokens=len(tokens),
-            money=len(tokens) + len(money),
-            gates=tuple(cell for cell in others if _is_gate(cell)),
-            budgets=tuple(row for row in table if not _is_gate(row[0])),
-            priced=next((cell.scope for cell in cells if cell.index == MONEY), None),
-        )
+        return lay_out(tenant, [cell for scope in scopes for cell in self._scopes.get(scope, ())])
+
+
+def lay_out(tenant: TenantPath, cells: Sequence[Cell]) -> Path:
+    """A tenant's path through these counters, which are those of its scopes, root first."""
+    seen = [seen_by(tenant, cell) for cell in cells]
+    bounds = [cell for cell in seen if cell.limit.overage == "stop"]
+    tokens = [cell for cell in bounds if cell.index in (OUTPUT, TOKENS)]
+    money = [cell for cell in bounds if cell.index == MONEY]
+    others = [cell for cell in seen if cell not in tokens and cell not in money]
+    table = tuple((cell, cell.index) for cell in [*tokens, *money, *others])
+    return Path(
+        tenant=tenant,
+        root=tenant.scopes[0],
+        table=table,
+        tokens=len(tokens),
+        money=len(tokens) + len(money),
+        gates=tuple(cell for cell in others if _is_gate(cell)),
+        budgets=tuple(row for row in table if not _is_gate(row[0])),
+        priced=next((cell.scope for cell in seen if cell.index == MONEY), None),
+    )
 
 
 def within(tenant: str, scope: str) -> bool:

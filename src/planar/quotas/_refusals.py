@@ -10,7 +10,7 @@ from planar.errors import QuotaExceededError, UnknownPriceError
 from planar.quotas._calendar import SECOND
 from planar.quotas._cells import Seen
 from planar.quotas._measures import DIMENSIONS, Refusal
-from planar.quotas._state import Record
+from planar.quotas._state import Record, State
 
 
 def refuse(refusals: Sequence[tuple[Seen, int, Refusal]]) -> NoReturn:
@@ -47,7 +47,12 @@ def refuse_unknown_price(scope: str, deployment: str) -> NoReturn:
 
 def fate_of(record: Record | None) -> str:
     """What became of a lease, for the sentence that says why something cannot be done with it."""
-    match record.state if record else None:
+    return fate(record.state if record else None)
+
+
+def fate(state: State | None) -> str:
+    """What became of a lease that is in this state, or is not known."""
+    match state:
         case None:
             return "it is not known here, or ended long ago"
         case "active":

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import islice
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from planar.quotas._calendar import SECOND
 from planar.quotas._cells import Part
@@ -22,6 +22,8 @@ TOMBSTONE = 15 * 60 * SECOND
 
 HOLDS_READ = 512
 """At most so many leases are read to say when there will be room; they are the oldest."""
+
+State: TypeAlias = Literal["active", "settled", "released", "charged", "lapsed"]
 
 
 class Record:
@@ -71,7 +73,7 @@ class Record:
         self.parts = parts
         self.reserved_at = now
         self.dispatched = False
-        self.state: Literal["active", "settled", "released", "charged", "lapsed"] = "active"
+        self.state: State = "active"
         self.booked_at = 0
         self.nano_usd: int | None = None
         self.charge: LedgerEntry | None = None
