@@ -1,0 +1,42 @@
+-- ARGV: now, windows, lease id, tenant, 'dispatched' or 'release'.
+
+local id, tenant, verb = ARGV[3], ARGV[4], ARGV[5]
+
+-- From here on expiry charges.
+local function dispatched(lease)
+  local phase = lease and lease[PHASE] or ''
+  if phase == '' or phase == 'released' or phase == 'lapsed' then
+    return { 'fate', phase }
+  end
+  if lease[TENANT] ~= tenant then
+    return { 'tenant' }
+  end
+  if phase == 'active' and lease[DISPATCHED] == 0 then
+    lease[DISPATCHED] = 1
+    keep(id, lease)
+  end
+  return 'ok'
+end
+
+local function release(lease)
+  if not lease or lease[PHASE] ~= 'active' then
+    return 'ok'
+  end
+  if lease[TENANT] ~= tenant then
+    return { 'tenant' }
+  end
+  if lease[DISPATCHED] == 1 then
+    return { 'dispatched' }
+  end
+  settle_parts(lease, held_by(lease), { 0, 0, 0, 0, 0, 0 }, now)
+  finish(id, lease, 'released')
+  keep(id, lease)
+  return 'ok'
+end
+
+open(scopes_of(tenant))
+sweep()
+local lease = lease_of(id)
+local answer = verb == 'release' and release(lease) or verb == 'dispatched' and dispatched(lease)
+save()
+return answer

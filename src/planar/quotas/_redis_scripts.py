@@ -1,0 +1,53 @@
+"""The Lua scripts that decide inside Redis, and how they are called."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha1
+from importlib.resources import files
+
+_COUNTING = ("tree", "counters", "leases")
+_PARTS: Mapping[str, tuple[str, ...]] = {
+    "reserve": (*_COUNTING, "refusals", "reserve"),
+    "extend": (*_COUNTING, "refusals", "extend"),
+    "mark": (*_COUNTING, "mark"),
+    "settle": (*_COUNTING, "accounts", "settle"),
+    "refund": (*_COUNTING, "accounts", "refund"),
+    "look": (*_COUNTING, "look"),
+    "set_limits": (*_COUNTING, "set_limits"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A script as Redis is told of it: by its text once, then by the hash of it."""
+
+    text: bytes
+    digest: bytes
+
+
+@cache
+def script(name: str) -> Script:
+    """One verb, with the parts that it needs before it: Lua has no modules on a server."""
+    room = files("planar.quotas") / "_lua"
+    text = "\n".join((room / f"{part}.lua").read_text(encoding="utf-8") for part in _PARTS[name]).encode()
+    # Not to protect anything: it is the name under which Redis keeps a script.
+    return Script(text, sha1(text, usedforsecurity=False).hexdigest().encode())
+
+
+def keys_of(prefix: str, root: str) -> tuple[bytes, ...]:
+    """The five keys of one tenant tree. What is in braces decides the slot: they are always in one."""
+    return tuple(f"{{{prefix}:{root}}}:{name}".encode() for name in ("limits", "leases", "due", "ended", "ledger"))
+
+
+def packed(*words: bytes) -> bytes:
+    """A command as it travels."""
+    return b"*%d\r\n%b" % (len(words), b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in words]))
+
+
+def call_of(by: Script, keys: Sequence[bytes], arguments: Sequence[bytes], *, whole: bool = False) -> bytes:
+    """The command that runs a script: by its hash, or by its `whole` text where the server has forgotten it."""
+    verb, body = (b"EVAL", by.text) if whole else (b"EVALSHA", by.digest)
+    return packed(verb, body, b"%d" % len(keys), *keys, *arguments)
