@@ -15,7 +15,7 @@ end
 local function extend()
   local lease = lease_of(id)
   if not lease or lease[PHASE] ~= 'active' then
-    return { 'fate', lease and lease[PHASE] or '' }
+    return { 'fate', lease and now < lease[FORGET] and lease[PHASE] or '' }
   end
   if lease[TENANT] ~= tenant then
     return { 'tenant' }

@@ -8,6 +8,9 @@ local function dispatched(lease)
   if phase == '' or phase == 'released' or phase == 'lapsed' then
     return { 'fate', phase }
   end
+  if phase ~= 'active' and now >= lease[FORGET] then
+    return 'ok' -- charged long ago: nothing is left of it but its account
+  end
   if lease[TENANT] ~= tenant then
     return { 'tenant' }
   end
