@@ -9,7 +9,6 @@ from typing import Any, cast
 from planar.errors import InvalidRequestError, UnknownTenantError
 from planar.protocols import Clock
 from planar.quotas._calendar import SECOND
-from planar.quotas._engine import LimitCount
 from planar.quotas._limits import costs_of
 from planar.quotas._redis_ledger import Rows
 from planar.quotas._redis_link import Link
@@ -28,7 +27,20 @@ from planar.quotas._redis_scripts import packed
 from planar.quotas._redis_trees import Trees
 from planar.quotas._refusals import fate, refuse_unknown_price
 from planar.quotas._state import State
-from planar.types import Amount, Charge, Lease, LeaseId, LedgerEntry, Limit, Receipt, TenantPath, UsageReport
+from planar.quotas._usage import UsageFold
+from planar.types import (
+    Amount,
+    Charge,
+    GroupBy,
+    Lease,
+    LeaseId,
+    LedgerEntry,
+    Limit,
+    LimitCount,
+    Receipt,
+    TenantPath,
+    UsageReport,
+)
 
 
 class RedisQuotaStore:
@@ -219,31 +231,38 @@ class RedisQuotaStore:
         what = "was charged less than that" if answer[0] == b"less" else "was refunded before, otherwise"
         raise InvalidRequestError(f"lease {lease_id} {what}", param="amount")
 
-    async def usage(self, tenant: str, *, since: float | None = None, until: float | None = None) -> UsageReport:
+    async def usage(
+        self,
+        tenant: str,
+        *,
+        since: float | None = None,
+        until: float | None = None,
+        by: Sequence[GroupBy] = (),
+        tz: str = "UTC",
+    ) -> UsageReport:
         """What a scope used between two times (seconds since the epoch, end excluded), children included.
 
-        The rows are read page by page and added up here.
+        The rows of its tree are read page by page and added up here.
+
+        Args:
+            by: What to tell apart in the report's `groups`: tenant, deployment, day, in any combination.
+            tz: Whose days those are.
 
         Raises:
             UnknownTenantError: Not a tenant's name. A name that was never used has used nothing.
+            InvalidRequestError: `by` names something else.
+            ConfigurationError: This machine does not know the time zone.
             StoreError: Redis does not answer.
         """
-        scope = TenantPath(tenant)
-        _, last, *held, concurrent = await self._trees.run("look", scope, scope.encode(), b"held")
-        sums = _Sums()
-        rows = Rows(self._trees, scope, since, until, {scope.partition("/")[0]: last})
-        async for row in rows:
-            sums.add(row)
-        return UsageReport(
-            tenant=scope,
-            requests=sums.requests,
-            input_tokens=sums.input_tokens,
-            output_tokens=sums.output_tokens,
-            nano_usd=sums.nano_usd,
-            unpriced=sums.unpriced,
-            held=Amount(input_tokens=held[0], output_tokens=held[1], nano_usd=held[2]),
-            concurrent=concurrent,
+        fold = UsageFold(tenant, by=by, tz=tz)
+        scope = fold.scope
+        _, last, tokens_in, tokens_out, nano_usd, concurrent = await self._trees.run(
+            "look", scope, scope.encode(), b"held"
         )
+        async for row in Rows(self._trees, scope, since, until, {scope.partition("/")[0]: last}):
+            fold.add(row)
+        held = Amount(input_tokens=tokens_in, output_tokens=tokens_out, nano_usd=nano_usd)
+        return fold.report(held=held, concurrent=concurrent)
 
     def ledger(
         self, tenant: str | None = None, *, since: float | None = None, until: float | None = None
@@ -293,20 +312,6 @@ class RedisQuotaStore:
     async def aclose(self) -> None:
         """Close this event loop's connections; other loops close theirs as soon as they run."""
         await self._link.aclose()
-
-
-class _Sums:
-    """What rows add up to."""
-
-    def __init__(self) -> None:
-        self.requests = self.input_tokens = self.output_tokens = self.nano_usd = self.unpriced = 0
-
-    def add(self, row: LedgerEntry) -> None:
-        self.requests += row.kind in ("settled", "expired")
-        self.input_tokens += row.input_tokens
-        self.output_tokens += row.output_tokens
-        self.nano_usd += row.nano_usd or 0
-        self.unpriced += row.nano_usd is None
 
 
 def _receipt_of(answer: Sequence[Any]) -> Receipt:

@@ -14,8 +14,8 @@ end
 
 local function extend()
   local lease = lease_of(id)
-  if not lease or lease[PHASE] ~= 'active' then
-    return { 'fate', lease and now < lease[FORGET] and lease[PHASE] or '' }
+  if phase_of(lease) ~= 'active' then
+    return { 'fate', phase_of(lease) }
   end
   if lease[TENANT] ~= tenant then
     return { 'tenant' }
@@ -64,7 +64,6 @@ local function extend()
       lease[place] = lease[place] == UNKNOWN and left or math.min(lease[place], left)
     end
   end
-  call('ZREM', DUE, due_member(lease, id))
   lease[EXPIRES] = now + ARGV[11]
   make_due(id, lease)
   keep(id, lease)

@@ -1,11 +1,11 @@
 -- Leases: alive, remembered for repeated calls, or kept as the account behind ledger rows. They end in one place.
 
-local PHASE, TENANT, DEPLOYMENT, SERIAL, EXPIRES, RESERVED_AT, DISPATCHED = 1, 2, 3, 4, 5, 6, 7
+local PHASE, TENANT, DEPLOYMENT, FORGET, EXPIRES, RESERVED_AT, DISPATCHED = 1, 2, 3, 4, 5, 6, 7
 local ASKED_IN, ASKED_OUT, ASKED_NANO, HELD_IN, HELD_OUT, HELD_NANO, TOKENS_LEFT, NANO_LEFT = 8, 9, 10, 11, 12, 13, 14, 15
-local PARTS, FORGET = 16, 17 -- parts: of each counter that holds something: depth of its scope, its id, its span
+local PARTS = 16 -- of each counter that holds something: depth of its scope, its id, its span
 -- Once charged: what counts in budgets, what the rows add up to, and the rows: the first, that of the settle, a refund.
 local CHARGED_IN, CHARGED_OUT, CHARGED_NANO, BOOKED_AT, SUM, FIRST, ANSWER, GUESSED, REFUND =
-  18, 19, 20, 21, 22, 23, 24, 25, 26
+  17, 18, 19, 20, 21, 22, 23, 24, 25
 
 local UNKNOWN = -1 -- money of which nobody knows the price; room that nothing bounds
 local REMEMBERED = 15 * 60 * 1000000
@@ -15,6 +15,11 @@ local PRESUMED = '{"flags":["estimated"]}'
 local function lease_of(id)
   local packed = call('HGET', LEASES, id)
   return packed and decode(packed) or nil
+end
+
+-- What became of a lease; nothing once it is forgotten, even if its account is still there.
+local function phase_of(lease)
+  return lease and now < lease[FORGET] and lease[PHASE] or ''
 end
 
 local function keep(id, lease)
@@ -29,15 +34,8 @@ local function held_by(lease)
   return costs_of(lease[HELD_IN], lease[HELD_OUT], lease[HELD_NANO])
 end
 
--- Leases that end at the same time do so in the order in which they began.
-local function due_member(lease, id)
-  return format('%016.0f', lease[SERIAL]) .. id
-end
-
 local function make_due(id, lease)
-  tree[ORDER] = tree[ORDER] + 1
-  lease[SERIAL] = tree[ORDER]
-  call('ZADD', DUE, text(lease[EXPIRES]), due_member(lease, id))
+  call('ZADD', DUE, text(lease[EXPIRES]), id)
   tree[WAKE] = math.min(tree[WAKE], lease[EXPIRES])
 end
 
@@ -80,7 +78,7 @@ end
 
 -- Take a lease from the living. What was charged stays as an account; the rest is remembered for a while.
 local function finish(id, lease, phase)
-  call('ZREM', DUE, due_member(lease, id))
+  call('ZREM', DUE, id)
   lease[PHASE] = phase
   lease[PARTS] = {}
   lease[FORGET] = now + REMEMBERED
@@ -121,11 +119,10 @@ local function expire(id, lease)
   keep(id, lease)
 end
 
--- End some of the leases whose time is over. Whether there may be more.
+-- End some of the leases whose time is over, of those of one time the first by their ids. Whether there may be more.
 local function expire_some(count)
   local due = call('ZRANGE', DUE, '-inf', text(now), 'BYSCORE', 'LIMIT', 0, count)
-  for _, member in ipairs(due) do
-    local id = string.sub(member, 17)
+  for _, id in ipairs(due) do
     expire(id, lease_of(id))
   end
   return #due == count
@@ -163,11 +160,7 @@ end
 local function each_live(scope, visit)
   local from = 0
   repeat
-    local members = call('ZRANGE', DUE, from, from + 499)
-    local ids = {}
-    for place, member in ipairs(members) do
-      ids[place] = string.sub(member, 17)
-    end
+    local ids = call('ZRANGE', DUE, from, from + 499)
     local stored = #ids > 0 and call('HMGET', LEASES, unpack(ids)) or {}
     for place, packed in ipairs(stored) do
       local lease = decode(packed)
@@ -178,5 +171,5 @@ local function each_live(scope, visit)
       end
     end
     from = from + 500
-  until #members < 500
+  until #ids < 500
 end

@@ -4,12 +4,12 @@ local id, tenant, verb = ARGV[3], ARGV[4], ARGV[5]
 
 -- From here on expiry charges.
 local function dispatched(lease)
-  local phase = lease and lease[PHASE] or ''
+  local phase = phase_of(lease)
+  if phase == '' and lease and lease[FIRST] then
+    return 'ok' -- charged long ago: nothing is left of it but its account
+  end
   if phase == '' or phase == 'released' or phase == 'lapsed' then
     return { 'fate', phase }
-  end
-  if phase ~= 'active' and now >= lease[FORGET] then
-    return 'ok' -- charged long ago: nothing is left of it but its account
   end
   if lease[TENANT] ~= tenant then
     return { 'tenant' }
@@ -22,7 +22,7 @@ local function dispatched(lease)
 end
 
 local function release(lease)
-  if not lease or lease[PHASE] ~= 'active' then
+  if phase_of(lease) ~= 'active' then
     return 'ok'
   end
   if lease[TENANT] ~= tenant then

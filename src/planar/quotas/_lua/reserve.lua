@@ -42,9 +42,10 @@ end
 
 local function reserve()
   local lease = lease_of(id)
-  if lease then
-    local gone = (lease[PHASE] == 'settled' or lease[PHASE] == 'charged') and now >= lease[FORGET]
-    return gone and { 'long ago' } or known(lease)
+  if phase_of(lease) ~= '' then
+    return known(lease)
+  elseif lease and lease[FIRST] then
+    return { 'long ago' }
   end
   local ttl = tonumber(ARGV[9])
   if ttl < 0 then
@@ -67,8 +68,8 @@ local function reserve()
     end
   end
   local parts, tokens_left, nano_left = take(rows, costs)
-  lease = { 'active', tenant, deployment, 0, now + ttl, now, 0, tokens_in, tokens_out, nano, tokens_in, tokens_out, nano,
-    tokens_left, nano_left, parts, 0 }
+  lease = { 'active', tenant, deployment, NEVER, now + ttl, now, 0, tokens_in, tokens_out, nano, tokens_in, tokens_out, nano,
+    tokens_left, nano_left, parts }
   make_due(id, lease)
   keep(id, lease)
   return format('%.0f %.0f %.0f', lease[EXPIRES], tokens_left, nano_left)

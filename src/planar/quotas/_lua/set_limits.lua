@@ -38,6 +38,9 @@ local function adapt(cell, place)
     local reached = change(cell)
     cell[SPAN][ALERTED] = anew and reached or math.max(cell[SPAN][ALERTED], reached)
     watch(cell, cell[SPAN])
+    for _, span in ipairs(cell[OLD]) do -- an old window is judged by the new limit, with what it had told
+      watch(cell, span)
+    end
   end
 end
 
@@ -156,8 +159,8 @@ local function set_limits(before)
     if cell then
       adapt(cell, place)
     else
-      tree[ORDER] = tree[ORDER] + 1
-      cell = make(tree[ORDER], place)
+      tree[CELLS] = tree[CELLS] + 1
+      cell = make(tree[CELLS], place)
       if cell[KIND] ~= RATE then
         fresh[#fresh + 1] = cell
       end

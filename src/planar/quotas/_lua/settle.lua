@@ -45,8 +45,8 @@ end
 
 local function settle_lease()
   local lease = lease_of(id)
-  local phase = lease and lease[PHASE] or ''
-  if phase == '' or phase == 'released' then
+  local phase = phase_of(lease)
+  if not (lease and lease[FIRST]) and (phase == '' or phase == 'released') then
     return { 'fate', phase }
   end
   if lease[TENANT] ~= tenant then

@@ -12,9 +12,9 @@ local NEVER = 2 ^ 60 -- later than any time, more than any amount
 local MOST = 2 ^ 53 -- what can be counted to
 
 -- The tree's own record. HIGH: the latest time seen. WAKE: before it there is nothing to end and nothing to forget.
--- ORDER: a serial number for leases. KNOWN: 1 once limits were given, even none.
+-- CELLS: how many counters were ever made. KNOWN: 1 once limits were given, even none.
 local TREE = ':'
-local HIGH, WAKE, ORDER, KNOWN = 1, 2, 3, 4
+local HIGH, WAKE, CELLS, KNOWN = 1, 2, 3, 4
 
 local tree, now
 local scopes, changed = {}, {}
