@@ -39,11 +39,19 @@ OpenStore = Callable[[FakeClock], Awaitable[QuotaStore]]
 Operation = Callable[[QuotaStore], Awaitable[Any]]
 
 
-async def play_many(seeds: Iterable[int], open_store: OpenStore, *, steps: int = STEPS, steps_back: bool = True) -> int:
+async def play_many(
+    seeds: Iterable[int],
+    open_store: OpenStore,
+    *,
+    steps: int = STEPS,
+    steps_back: bool = True,
+    one_tree: bool = False,
+) -> int:
     """Play a sequence for each seed. How many operations that were.
 
     Args:
         steps_back: The clock is set back now and then.
+        one_tree: All tenants have one root: in some stores each tree for itself notices that time has passed.
 
     Raises:
         AssertionError: The stores differ; it names the seed, which alone plays the same again.
@@ -51,13 +59,15 @@ async def play_many(seeds: Iterable[int], open_store: OpenStore, *, steps: int =
     count = 0
     for seed in seeds:
         try:
-            count += await play(Random(seed), open_store, steps=steps, steps_back=steps_back)
+            count += await play(Random(seed), open_store, steps=steps, steps_back=steps_back, one_tree=one_tree)
         except AssertionError as error:
             raise AssertionError(f"seed {seed}, {error}") from error
     return count
 
 
-async def play(random: Random, open_store: OpenStore, *, steps: int = STEPS, steps_back: bool = True) -> int:
+async def play(
+    random: Random, open_store: OpenStore, *, steps: int = STEPS, steps_back: bool = True, one_tree: bool = False
+) -> int:
     """Play one sequence. How many operations it was.
 
     Raises:
@@ -66,7 +76,7 @@ async def play(random: Random, open_store: OpenStore, *, steps: int = STEPS, ste
     clock = FakeClock(time=START / 1_000_000)
     store = await open_store(clock)
     try:
-        game = _Game(random, clock, store, steps_back=steps_back)
+        game = _Game(random, clock, store, steps_back=steps_back, one_tree=one_tree)
         await game.begin()
         for step in range(steps):
             await game.step(step)
@@ -92,7 +102,9 @@ class _Wall:
 
 
 class _Game:
-    def __init__(self, random: Random, clock: FakeClock, store: QuotaStore, *, steps_back: bool) -> None:
+    def __init__(
+        self, random: Random, clock: FakeClock, store: QuotaStore, *, steps_back: bool, one_tree: bool
+    ) -> None:
         self.random = random
         self.clock = clock
         self.memory = MemoryQuotaStore(clock=_Wall(clock))
@@ -102,11 +114,14 @@ class _Game:
         self.numbers = 0
         self.played = 0
         self.steps_back = steps_back
+        self.tenants = [tenant for tenant in TENANTS if tenant[0] == "a" or not one_tree]
+        self.scopes = [scope for scope in SCOPES if scope[0] == "a" or not one_tree]
+        self.forged = TenantPath("a/forged" if one_tree else "forged")
         self.splits = hasattr(store, "split")
         self.looks_often = random.random() < 0.75
 
     async def begin(self) -> None:
-        for scope in SCOPES:
+        for scope in self.scopes:
             await self.set_limits(scope)
 
     async def step(self, step: int) -> None:
@@ -119,9 +134,9 @@ class _Game:
 
     async def end(self, steps: int) -> None:
         self.clock.advance(self.random.choice((0, 1, 100_000)))
-        for scope in (None, *TENANTS):
+        for scope in (None, *self.tenants):
             await self.compare(f"end, the ledger of {scope}", lambda store, scope=scope: _rows(store, scope))
-        for tenant in TENANTS:
+        for tenant in self.tenants:
             await self.compare(f"end, the usage of {tenant}", lambda store, tenant=tenant: store.usage(tenant))
         parts = ("tenant", "deployment", "day")
         await self.compare("end, the usage by all", lambda store: store.usage("a", by=parts, tz="Europe/Madrid"))
@@ -143,7 +158,7 @@ class _Game:
     def next_operation(self) -> tuple[str, Operation]:
         draw = self.random.random()
         if draw < 0.03:
-            return self.limits_of(self.random.choice(SCOPES))
+            return self.limits_of(self.random.choice(self.scopes))
         if draw < 0.12 and self.past:
             what, operation = self.random.choice(self.past[-20:])
             return f"again: {what}", operation
@@ -161,7 +176,7 @@ class _Game:
 
     def reserve(self) -> tuple[str, Operation]:
         self.numbers += 1
-        tenant, hold = self.random.choice(TENANTS), self.amount()
+        tenant, hold = self.random.choice(self.tenants), self.amount()
         lease_id, ttl = LeaseId(f"lease-{self.numbers:04}"), self.random.choice(TTLS)
         if self.random.random() < 0.03 and self.leases:
             lease_id = self.lease().id
@@ -244,7 +259,7 @@ class _Game:
     def lease(self) -> Lease:
         lease = self.random.choice(self.leases[-14:] if self.random.random() < 0.9 else self.leases)
         if self.random.random() < 0.02:
-            return replace(lease, tenant=TenantPath("forged"))
+            return replace(lease, tenant=self.forged)
         return lease
 
     def amount(self) -> Amount:
@@ -263,7 +278,7 @@ class _Game:
             self.leases.append(answer)
 
     async def compare_counts(self, what: str) -> None:
-        for scope in SCOPES:
+        for scope in self.scopes:
             expected, counts = await self.memory.counts(scope), await self.store.counts(scope)
             assert counts == expected, f"{what}, the counts of {scope}:\n  in memory: {expected}\n  the store: {counts}"
 
