@@ -8,9 +8,10 @@ from planar.protocols import QuotaStore
 from planar.quotas.redis import RedisQuotaStore
 from planar.testing.clock import FakeClock
 from planar.testing.quotas import QuotaStoreContract
+from planar.testing.splits import SplitContract
 
 
-class TestRedisQuotaStore(QuotaStoreContract):
+class TestRedisQuotaStore(QuotaStoreContract, SplitContract):
     @pytest.fixture
     def anyio_backend(self) -> str:
         return "asyncio"

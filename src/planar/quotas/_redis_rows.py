@@ -20,7 +20,7 @@ from planar.quotas._snapshots import (
     rolling_cell,
     window_cell,
 )
-from planar.types import Alert, Amount, Charge, Headroom, Lease, LeaseId, LedgerEntry, Limit, TenantPath
+from planar.types import Alert, Amount, Charge, Headroom, Lease, LeaseId, LeasePart, LedgerEntry, Limit, TenantPath
 
 _LONGEST = 150_000_000
 """Seconds of a rolling window: a 60th of a longer one could not be counted in a double."""
@@ -39,6 +39,16 @@ def charge_words(charge: Charge) -> tuple[bytes, bytes]:
     del terms["amount"]
     said: dict[str, Any] = {name: terms.pop(name) for name in ("usage", "flags") if name in terms}
     return to_json(terms).encode() if terms else b"", to_json(said).encode() if said else b""
+
+
+def part_words(part: LeasePart) -> tuple[bytes, ...]:
+    """A part of a lease, which was settled or was not."""
+    charge = part.charge
+    if charge is None:
+        return part.id.encode(), *amount_words(part.hold), b"0", b"0", b"0", b"0", b"0", b"", b""
+    guessed = b"1" if "estimated" in charge.flags else b"0"
+    used = amount_words(charge.amount)
+    return part.id.encode(), *amount_words(part.hold), b"1", *used, guessed, *charge_words(charge)
 
 
 def limit_words(scope: str, limits: Sequence[Limit]) -> list[bytes]:

@@ -14,6 +14,7 @@ _PARTS: Mapping[str, tuple[str, ...]] = {
     "extend": (*_COUNTING, "refusals", "extend"),
     "mark": (*_COUNTING, "mark"),
     "settle": (*_COUNTING, "accounts", "settle"),
+    "split": (*_COUNTING, "accounts", "split"),
     "refund": (*_COUNTING, "accounts", "refund"),
     "look": (*_COUNTING, "look"),
     "set_limits": (*_COUNTING, "set_limits"),

@@ -20,6 +20,7 @@ from planar.quotas._redis_rows import (
     lease_of,
     limit_words,
     limits_of,
+    part_words,
     refuse,
     refuse_more,
 )
@@ -34,6 +35,7 @@ from planar.types import (
     GroupBy,
     Lease,
     LeaseId,
+    LeasePart,
     LedgerEntry,
     Limit,
     LimitCount,
@@ -230,6 +232,29 @@ class RedisQuotaStore:
             raise InvalidRequestError(f"lease {lease_id} was charged nothing", param="lease_id")
         what = "was charged less than that" if answer[0] == b"less" else "was refunded before, otherwise"
         raise InvalidRequestError(f"lease {lease_id} {what}", param="amount")
+
+    async def split(
+        self, lease: Lease, *, parts: Sequence[LeasePart] = (), keep: Amount | None = None
+    ) -> tuple[Receipt, ...]:
+        """Settle parts of what `lease` holds, each as a lease of its own; then hold no more than `keep`.
+
+        Raises:
+            InvalidRequestError: The lease is not known, or a part's id is in use. Nothing was written.
+            StoreError: Redis does not answer. Split again: each part counts once.
+        """
+        kept = (b"", b"", b"") if keep is None else amount_words(keep)
+        words = [lease.id.encode(), lease.tenant.encode(), *kept, b"%d" % len(parts)]
+        for part in parts:
+            words += part_words(part)
+        answer = await self._trees.run("split", lease.tenant, *words)
+        if answer[0] == b"rows":
+            return tuple(_receipt_of(each) for each in answer[1:])
+        if answer[0] == b"in use":
+            state = cast("State", answer[2].decode())
+            raise InvalidRequestError(
+                f"lease {answer[1].decode()} is in use for another request: {fate(state)}", param="parts"
+            )
+        raise _not_possible(lease, answer, "cannot be split")
 
     async def usage(
         self,

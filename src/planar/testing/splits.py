@@ -205,7 +205,7 @@ class SplitContract:
     async def test_what_is_not_known_or_anothers_cannot_be_split(self, store: SplittingStore) -> None:
         """Nothing is written."""
         lease = await _reserve(store, "whole")
-        other = await _reserve(store, "other", tenant="globex")
+        other = await _reserve(store, "other", tenant="acme/chat")
         await store.dispatched(other)
         await store.settle(other, charge=Charge(amount=USED))
         unknown = Lease(
@@ -222,7 +222,7 @@ class SplitContract:
         with pytest.raises(InvalidRequestError):
             await store.split(lease, parts=[_part("other", USED)])
 
-        assert (await store.usage("acme")).requests == 0
+        assert (await store.usage("acme/search")).requests == 0
 
 
 def _part(part_id: str, amount: Amount) -> LeasePart:

@@ -31,3 +31,21 @@ local function adjust(id, lease, path, kind, delta, nano, reason, terms, said)
   end
   return write(id, lease, kind, delta[2], delta[3], nano, overdrawn, alerts, reason, terms, said)
 end
+
+-- `charge`: {input, output, nano-USD or nil, 1 if estimated, terms, said}, as of a settle of what has its row already.
+-- What was presumed, or estimated, gives way once to the truth: the difference becomes a row. What was refunded stays
+-- refunded: a correction takes back no more than still counts.
+local function settle_again(id, lease, path, charge)
+  if lease[ANSWER] ~= '' and not (lease[GUESSED] == 1 and charge[4] == 0) then
+    return told(lease[ANSWER], true)
+  end
+  local _, presumed_in, presumed_out, presumed_nano = amounts_of(row_of(lease[FIRST]))
+  local more_in = math.max(charge[1] - presumed_in, -lease[CHARGED_IN])
+  local more_out = math.max(charge[2] - presumed_out, -lease[CHARGED_OUT])
+  local more_nano = charge[3] and math.max(charge[3] - (presumed_nano or 0), -lease[CHARGED_NANO])
+  local delta = { 0, more_in, more_out, more_in + more_out, more_nano or 0, 0 }
+  lease[ANSWER] = adjust(id, lease, path, 'correction', delta, more_nano, '', charge[5], charge[6])
+  lease[GUESSED] = 0
+  keep(id, lease)
+  return told(lease[ANSWER], false)
+end

@@ -10,6 +10,7 @@ local CHARGED_IN, CHARGED_OUT, CHARGED_NANO, BOOKED_AT, SUM, FIRST, ANSWER, GUES
 local UNKNOWN = -1 -- money of which nobody knows the price; room that nothing bounds
 local REMEMBERED = 15 * 60 * 1000000
 local SWEEP = 16
+local NOTHING = { 0, 0, 0, 0, 0, 0 }
 local PRESUMED = '{"flags":["estimated"]}'
 
 local function lease_of(id)
@@ -61,14 +62,15 @@ local function leave(cell, span)
   end
 end
 
-local function settle_parts(lease, held, actual, at)
+-- `ends`: the lease leaves its windows.
+local function settle_parts(lease, held, actual, at, ends)
   local told = {}
   each_part(lease, function(cell, span, child, name)
     local dimension = cell[DIMENSION]
     if settle(cell, span, child, held[dimension], actual[dimension], at) then
       told[#told + 1] = { cell, span, name }
     end
-    if span then
+    if span and ends then
       leave(cell, span)
     end
     changed[name] = true
@@ -105,12 +107,12 @@ end
 local function expire(id, lease)
   local held, at = held_by(lease), lease[EXPIRES]
   if lease[DISPATCHED] == 0 then
-    settle_parts(lease, held, { 0, 0, 0, 0, 0, 0 }, at)
+    settle_parts(lease, held, NOTHING, at, true)
     finish(id, lease, 'lapsed')
   else
     local counted = held_by(lease)
     counted[6] = 0
-    local overdrawn, alerts = settle_parts(lease, held, counted, at)
+    local overdrawn, alerts = settle_parts(lease, held, counted, at, true)
     local nano = lease[HELD_NANO] ~= UNKNOWN and lease[HELD_NANO] or nil
     finish(id, lease, 'charged')
     local row = write(id, lease, 'expired', lease[HELD_IN], lease[HELD_OUT], nano, overdrawn, alerts, '', '', PRESUMED)

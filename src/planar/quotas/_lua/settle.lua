@@ -14,7 +14,7 @@ local function settle_first(lease)
   local actual = { 1, tokens_in, tokens_out, tokens_in + tokens_out, nano or held[5], 0 }
   local overdrawn, alerts
   if lease[PHASE] == 'active' then
-    overdrawn, alerts = settle_parts(lease, held, actual, now)
+    overdrawn, alerts = settle_parts(lease, held, actual, now, true)
     finish(id, lease, 'settled')
   else
     overdrawn, alerts = amend(path, actual, lease[RESERVED_AT], now)
@@ -30,19 +30,6 @@ local function settle_first(lease)
   return text(now) .. ' ' .. lease[DEPLOYMENT]
 end
 
--- The difference to what was presumed. What was refunded stays refunded: it takes back no more than still counts.
-local function correct(lease)
-  local _, presumed_in, presumed_out, presumed_nano = amounts_of(row_of(lease[FIRST]))
-  local more_in = math.max(tokens_in - presumed_in, -lease[CHARGED_IN])
-  local more_out = math.max(tokens_out - presumed_out, -lease[CHARGED_OUT])
-  local more_nano = nano and math.max(nano - (presumed_nano or 0), -lease[CHARGED_NANO])
-  local delta = { 0, more_in, more_out, more_in + more_out, more_nano or 0, 0 }
-  lease[ANSWER] = adjust(id, lease, path, 'correction', delta, more_nano, '', terms, said)
-  lease[GUESSED] = 0
-  keep(id, lease)
-  return told(lease[ANSWER], false)
-end
-
 local function settle_lease()
   local lease = lease_of(id)
   local phase = phase_of(lease)
@@ -55,11 +42,7 @@ local function settle_lease()
   if phase == 'active' or phase == 'lapsed' then
     return settle_first(lease)
   end
-  local stands = lease[ANSWER] ~= '' and not (lease[GUESSED] == 1 and guessed == 0)
-  if stands then
-    return told(lease[ANSWER], true)
-  end
-  return correct(lease)
+  return settle_again(id, lease, path, { tokens_in, tokens_out, nano, guessed, terms, said })
 end
 
 open(path)
