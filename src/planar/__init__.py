@@ -179,6 +179,7 @@ if TYPE_CHECKING:
     from planar.providers.openai_compatible import OpenAICompatible as OpenAICompatible
     from planar.quotas import MemoryQuotaStore as MemoryQuotaStore
     from planar.quotas.slabs import SlabQuotaStore as SlabQuotaStore
+    from planar.quotas.redis import RedisQuotaStore as RedisQuotaStore
     from planar.quotas.sqlite import SQLiteQuotaStore as SQLiteQuotaStore
     from planar.routing import OrderedRouter as OrderedRouter
     from planar.telemetry import NullTelemetry as NullTelemetry
@@ -370,6 +371,7 @@ _HOMES = {
     "planar.providers.openai": ("OpenAI",),
     "planar.providers.openai_compatible": ("OpenAICompatible",),
     "planar.quotas": ("MemoryQuotaStore",),
+    "planar.quotas.redis": ("RedisQuotaStore",),
     "planar.quotas.slabs": ("SlabQuotaStore",),
     "planar.quotas.sqlite": ("SQLiteQuotaStore",),
     "planar.routing": ("OrderedRouter",),

@@ -80,16 +80,11 @@ class Link:
             pool.leave()
 
     async def aclose(self) -> None:
-        """Close the connections of this event loop, and have the other loops close theirs."""
-        here = asyncio.get_running_loop()
+        """Close the connections of this event loop: those in use as soon as they have their answer."""
         with self._lock:
-            pools = list(self._pools.items())
-            self._pools.clear()
-        for loop, pool in pools:
-            if loop is here:
-                await pool.close()
-            elif not loop.is_closed() and pool.pid == os.getpid():
-                asyncio.run_coroutine_threadsafe(pool.close(), loop)
+            pool = self._pools.pop(asyncio.get_running_loop(), None)
+        if pool is not None and pool.pid == os.getpid():
+            await pool.close(for_good=True)
 
     def failed(self, what: object) -> StoreError:
         """The error that says which server it was, without its password."""
@@ -117,7 +112,7 @@ class Link:
                 await connection.disconnect(nowait=True)  # which waits for nothing
                 raise
             else:
-                pool.idle.append(connection)
+                await pool.keep(connection)
                 return answers
 
     def _pool(self) -> _Pool:
@@ -148,6 +143,7 @@ class _Pool:
         self.pid = os.getpid()
         self.idle: list[_Connection] = []
         self._free = most
+        self._closed = False
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     def enter(self) -> bool:
@@ -177,8 +173,16 @@ class _Pool:
                 return
         self._free += 1
 
-    async def close(self) -> None:
+    async def keep(self, connection: _Connection) -> None:
+        """Take back a connection on which nothing is left to be read."""
+        if self._closed:
+            await connection.disconnect(nowait=True)
+        else:
+            self.idle.append(connection)
+
+    async def close(self, *, for_good: bool = False) -> None:
         """Close what is idle."""
+        self._closed = self._closed or for_good
         while self.idle:
             await self.idle.pop().disconnect(nowait=True)
 

@@ -50,7 +50,7 @@ class RedisQuotaStore:
 
     Each verb is one script and one round trip; all of a tenant's tree is decided in one atomic step, by the server's
     clock. It may be used from several event loops of asyncio and from several threads; each loop has its own
-    connections, so close the store in the loop that used it last.
+    connections, and closes them.
 
     Redis answers before it has written to its disk: with `appendfsync everysec` the crash of a machine may lose the
     last second, and a failover to a replica what had not been copied yet. Both forget holds and charges, and invent
@@ -335,7 +335,7 @@ class RedisQuotaStore:
         )
 
     async def aclose(self) -> None:
-        """Close this event loop's connections; other loops close theirs as soon as they run."""
+        """Close the connections of this event loop. A store that several loops used is closed in each of them."""
         await self._link.aclose()
 
 
