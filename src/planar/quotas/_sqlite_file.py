@@ -81,7 +81,8 @@ class QuotaFile:
             opened = self._opened()
             with opened.transaction() as engine:
                 for job in jobs:
-                    self._attempt(job, engine)
+                    if not job.gone:  # who waited for the lock may have lost patience
+                        self._attempt(job, engine)
         except Exception as failure:  # noqa: BLE001  (it is the callers'; the thread goes on)
             self.close()  # what is in memory may be ahead of the file, or half-way
             if len(jobs) > 1 and not isinstance(failure, sqlite3.Error | OSError):

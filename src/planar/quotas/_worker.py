@@ -75,11 +75,11 @@ class Worker(Generic[T]):
             job.gone = True
         raise StoreError(f"the store was busy for {patience:g} s")
 
-    async def aclose(self) -> None:
-        """End the thread, once it has done what it was asked. The event loop is not blocked."""
+    async def aclose(self, *, patience: float) -> None:
+        """End the thread once it has done what it was asked, and wait for that as long. No event loop is blocked."""
         self._inbox.put(None)
         with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(self._thread.join)
+            await anyio.to_thread.run_sync(self._thread.join, patience)
 
     def _serve(self) -> None:
         stopping = False

@@ -255,7 +255,7 @@ class SQLiteQuotaStore:
         self._closed = True
         worker, self._worker = self._worker, None
         if worker is not None and self._process == os.getpid():
-            await worker.aclose()
+            await worker.aclose(patience=self._options.patience)
 
     async def _ask(self, verb: Callable[[QuotaEngine, int], T]) -> T:
         return await self._own_worker().do(verb, patience=self._options.patience)  # type: ignore[no-any-return]
