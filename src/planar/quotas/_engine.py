@@ -69,7 +69,7 @@ class QuotaEngine:
             return _same(known, tenant, hold, deployment)
         if self.ledger.account(lease_id) is not None:
             raise InvalidRequestError(f"lease {lease_id} was settled long ago", param="lease_id")
-        expires = now + _microseconds(ttl)
+        expires = now + microseconds(ttl)
         path = self._limits.path(tenant)
         if hold.nano_usd is None and path.priced:
             refuse_unknown_price(path.priced, deployment)
@@ -118,7 +118,7 @@ class QuotaEngine:
             InvalidRequestError: The lease has ended, or `ttl` is not a positive number.
         """
         now = self._tick(now)
-        expires = now + _microseconds(ttl)
+        expires = now + microseconds(ttl)
         record = self._leases.get(lease.id, now)
         if record is None or record.state != "active":
             raise InvalidRequestError(f"lease {lease.id} cannot be extended: {fate_of(record)}", param="lease")
@@ -418,7 +418,12 @@ def _check_tenant(tenant: TenantPath, lease: Lease) -> None:
         raise InvalidRequestError(f"lease {lease.id} belongs to another tenant", param="lease")
 
 
-def _microseconds(ttl: float) -> int:
+def microseconds(ttl: float) -> int:
+    """How long a lease lives.
+
+    Raises:
+        InvalidRequestError: `ttl` is not a positive number.
+    """
     if not 0 < ttl < inf:
         raise InvalidRequestError(f"ttl must be a positive number of seconds, not {ttl!r}", param="ttl")
     return round(ttl * SECOND) or 1

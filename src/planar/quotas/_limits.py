@@ -95,14 +95,14 @@ class LimitTable:
             ConfigurationError: A limit makes no sense, or two bound the same dimension in the same window.
         """
         scope = TenantPath(scope)
-        before = {_key(cell.limit): cell for cell in self.cells(scope)}
+        before = {key_of(cell.limit): cell for cell in self.cells(scope)}
         if len({_bounded(limit) for limit in limits}) < len(limits):
             raise ConfigurationError(f"{scope}: two limits bound the same dimension in the same window")
-        fresh = {_key(limit): make_cell(scope, limit, now) for limit in limits if _key(limit) not in before}
+        fresh = {key_of(limit): make_cell(scope, limit, now) for limit in limits if key_of(limit) not in before}
         for limit in limits:
-            if cell := before.get(_key(limit)):
+            if cell := before.get(key_of(limit)):
                 cell.change(limit, now)
-        self._scopes[scope] = tuple((before | fresh)[_key(limit)] for limit in limits)
+        self._scopes[scope] = tuple((before | fresh)[key_of(limit)] for limit in limits)
         self._roots.add(scope.partition("/")[0])
         self._paths.clear()
         return tuple(fresh.values())
@@ -153,6 +153,7 @@ def _bounded(limit: Limit) -> tuple[str, str, int, str]:
     return limit.dimension, limit.window, limit.seconds, limit.tz
 
 
-def _key(limit: Limit) -> tuple[str, str, int, str, bool]:
+def key_of(limit: Limit) -> tuple[str, str, int, str, bool]:
+    """Limits with the same key have the same counter, whatever their amount."""
     # A counter that knows what each child holds is another one than a counter that does not.
     return *_bounded(limit), limit.share is not None

@@ -74,11 +74,20 @@ class UsageSums:
 
     def add(self, row: CountedRow) -> None:
         """Count a row."""
+        # The other kinds are about a request that was counted.
+        self.add_sums(row, requests=row.kind in ("settled", "expired"), unpriced=row.nano_usd is None)
+
+    def add_sums(self, row: CountedRow, *, requests: int, unpriced: int) -> None:
+        """Count the sums of several rows that nothing in `by` tells apart, as a database adds them up."""
         key = tuple(self._word(word, row) for word in self._by)
         part = self._parts.get(key)
         if part is None:
             part = self._parts[key] = _Part()
-        part.add(row)
+        part.requests += requests
+        part.unpriced += unpriced
+        part.input_tokens += row.input_tokens
+        part.output_tokens += row.output_tokens
+        part.nano_usd += row.nano_usd or 0
 
     def groups(self) -> tuple[UsageGroup, ...]:
         """What was told apart, sorted; nothing if that was not asked for."""
@@ -136,6 +145,10 @@ class UsageFold:
         if within(row.tenant, self.scope):
             self._sums.add(row)
 
+    def add_sums(self, row: CountedRow, *, requests: int, unpriced: int) -> None:
+        """Count the sums of several rows of the scope that nothing in `by` tells apart, as a database adds them up."""
+        self._sums.add_sums(row, requests=requests, unpriced=unpriced)
+
     def report(self, *, held: Amount, concurrent: int) -> UsageReport:
         """What was counted, beside what requests in flight hold now."""
         total = self._sums.total()
@@ -157,12 +170,3 @@ class _Part:
 
     def __init__(self) -> None:
         self.requests = self.input_tokens = self.output_tokens = self.nano_usd = self.unpriced = 0
-
-    def add(self, row: CountedRow) -> None:
-        self.requests += row.kind in ("settled", "expired")  # the other kinds are about a request that was counted
-        self.input_tokens += row.input_tokens
-        self.output_tokens += row.output_tokens
-        if row.nano_usd is None:
-            self.unpriced += 1
-        else:
-            self.nano_usd += row.nano_usd

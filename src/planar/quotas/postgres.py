@@ -1,0 +1,488 @@
+"""Quotas in PostgreSQL, shared by all processes that use the same database."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from math import inf
+from typing import Literal, NoReturn
+
+from planar.errors import ConfigurationError, InvalidRequestError, UnknownTenantError
+from planar.protocols import Clock
+from planar.quotas._calendar import SECOND, period, zone
+from planar.quotas._engine import LimitCount, microseconds
+from planar.quotas._measures import FOREVER
+from planar.quotas._postgres_limits import LimitWriter
+from planar.quotas._postgres_pool import Connection, Connections, Row
+from planar.quotas._postgres_rows import (
+    charge_columns,
+    entry_of,
+    lease_of,
+    limit_of,
+    refuse_extend,
+    refuse_reserve,
+    unexpected,
+)
+from planar.quotas._postgres_schema import Schema
+from planar.quotas._refusals import fate, refuse_unknown_price
+from planar.quotas._usage import UsageFold
+from planar.types import Amount, Charge, GroupBy, Lease, LeaseId, LedgerEntry, Limit, Receipt, TenantPath, UsageReport
+
+PAGE = 500
+"""Rows of the book that are read at a time."""
+
+_RESERVE = """
+SELECT verdict, at, told, (lease).* FROM planar.reserve($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+"""
+_BEGIN_WINDOWS = "SELECT planar.begin_windows($1, $2::bigint[], $3::bigint[], $4::bigint[], $5)"
+_DISPATCHED = "SELECT verdict FROM planar.dispatched($1, $2, $3, $4)"
+_EXTEND = """
+SELECT verdict, at, told, (lease).* FROM planar.extend($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+"""
+_SETTLE = """
+SELECT verdict, (entry).* FROM planar.settle($1, $2, $3, $4, $5, $6::text[], $7, $8, $9, $10, $11)
+"""
+_RELEASE = "SELECT verdict FROM planar.release($1, $2, $3, $4)"
+_REFUND = "SELECT verdict, (entry).* FROM planar.refund($1, $2, $3, $4, $5, $6, $7)"
+_COUNTS = "SELECT limit_json, used, held FROM planar.counts($1, $2)"
+_LIMITS = "SELECT limit_json FROM planar.cell WHERE scope = $1 ORDER BY place"
+_HELD = "SELECT input_tokens, output_tokens, nano_usd, concurrent FROM planar.held($1, $2)"
+_NEWEST = "SELECT coalesce(max(number), 0) FROM planar.ledger"
+_DUE = "SELECT root FROM planar.due($1) AS root"
+_EXPIRE = "SELECT planar.expire_all($1, $2)"
+_BOOK = """
+SELECT l.* FROM planar.ledger l
+WHERE (l.time, l.number) > ($1, $2) AND l.time < $3 AND l.number <= $4
+ORDER BY l.time, l.number LIMIT $5
+"""
+_BOOK_OF_SCOPE = """
+SELECT l.* FROM planar.ledger l
+WHERE l.root = split_part($6, '/', 1) AND (l.tenant = $6 OR starts_with(l.tenant, $6 || '/'))
+    AND (l.time, l.number) > ($1, $2) AND l.time < $3 AND l.number <= $4
+ORDER BY l.time, l.number LIMIT $5
+"""
+_SUMS = """
+SELECT CASE WHEN $4 THEN l.tenant ELSE $1 END AS tenant, CASE WHEN $5 THEN l.deployment ELSE '' END AS deployment,
+    CASE WHEN $6 THEN l.time / 900000000 ELSE 0 END AS quarter,
+    count(*) FILTER (WHERE l.kind IN ('settled', 'expired')) AS requests,
+    sum(l.input_tokens) AS input_tokens, sum(l.output_tokens) AS output_tokens,
+    coalesce(sum(l.nano_usd), 0) AS nano_usd, count(*) FILTER (WHERE l.nano_usd IS NULL) AS unpriced
+FROM planar.ledger l
+WHERE l.root = split_part($1, '/', 1) AND (l.tenant = $1 OR starts_with(l.tenant, $1 || '/'))
+    AND l.time >= $2 AND l.time < $3
+GROUP BY 1, 2, 3
+"""
+
+
+class PostgresQuotaStore:
+    """Keeps quotas and the ledger in PostgreSQL (13 or newer), for all processes and machines that use the database.
+
+    Each verb is one statement, a function in the database, and is decided behind the lock of the tenant's root. Time is
+    the server's. Tables and functions are made, and upgraded, when the store is used first; the role needs the right to
+    create a schema then. It works on asyncio only, from any number of event loops and threads, and after a fork.
+
+    A connection that breaks, as when the server is restarted, is replaced and the verb repeated once: verbs have one
+    effect however often they are sent.
+
+    Args:
+        url: `postgresql://user:password@host:port/database`.
+        limits: By scope, as `set_limits` would set them; they are set when the store is first used.
+        known_tenants_only: Refuse tenants whose root was never given limits (an empty list of them will do).
+        schema: Where the tables are; it is made.
+        durability: `mixed`: only what is settled and refunded waits for the disk, and carries along what was done
+            before. A crash of the database may then forget holds of the last half second or so, never a charge that was
+            acknowledged. `full`: everything waits.
+        pool_size: At most so many connections for each event loop.
+        timeout: Seconds for a connection, and again for an answer.
+        clock: Where time comes from; default is the server's clock. For tests.
+
+    Raises:
+        ConfigurationError: `schema`, `durability`, `pool_size` or `timeout` make no sense.
+        MissingExtraError: asyncpg is not installed.
+
+    Every method raises `StoreError` if the database cannot be reached, does not answer in time or fails, and
+    `ConfigurationError` on trio.
+
+    Example:
+        >>> store = PostgresQuotaStore("postgresql://planar@localhost/planar", limits={"acme": [Limit.usd("50")]})
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        limits: Mapping[str, Sequence[Limit]] | None = None,
+        known_tenants_only: bool = False,
+        schema: str = "planar",
+        durability: Literal["mixed", "full"] = "mixed",
+        pool_size: int = 8,
+        timeout: float = 10.0,
+        clock: Clock | None = None,
+    ) -> None:
+        if durability not in ("mixed", "full"):
+            raise ConfigurationError(f"durability is 'mixed' or 'full', not {durability!r}")
+        if type(pool_size) is not int or pool_size < 1:
+            raise ConfigurationError(f"pool_size must be at least 1, not {pool_size!r}")
+        if not 0 < timeout < inf:
+            raise ConfigurationError(f"timeout must be a positive number of seconds, not {timeout!r}")
+        self._schema = Schema(schema)
+        self._known_only = known_tenants_only
+        self._lazy = durability == "mixed"
+        self._clock = clock
+        self._latest = 0
+        self._limits = {TenantPath(scope): tuple(bounds) for scope, bounds in (limits or {}).items()}
+        self._prepared = False
+        self._connections = Connections(url, size=pool_size, timeout=timeout, prepare=self._prepare)
+        self._sql = self._schema.sql
+        self._reserve, self._extend = self._sql(_RESERVE), self._sql(_EXTEND)
+        self._settle, self._release = self._sql(_SETTLE), self._sql(_RELEASE)
+        self._dispatched, self._refund = self._sql(_DISPATCHED), self._sql(_REFUND)
+
+    async def reserve(self, lease_id: LeaseId, tenant: str, *, hold: Amount, ttl: float, deployment: str) -> Lease:
+        """Hold `hold` on every scope of the path until it is settled or `ttl` seconds pass.
+
+        An id that is known is answered with its lease as it is now, even if that has ended.
+
+        Raises:
+            QuotaExceededError: A scope has no room. Nothing was held anywhere, and no request was counted.
+            UnknownPriceError: `hold.nano_usd` is `None` and a money limit is on the path.
+            UnknownTenantError: Not a tenant's name, or not one that was set up where only those are let in.
+            InvalidRequestError: The id was used for another request, or `ttl` is not a positive number.
+        """
+        path, lives = TenantPath(tenant), microseconds(ttl)
+        while True:
+            row = await self._connections.row(
+                self._reserve,
+                lease_id,
+                path,
+                hold.input_tokens,
+                hold.output_tokens,
+                hold.nano_usd,
+                lives,
+                deployment,
+                self._known_only,
+                self._lazy,
+                self._now(),
+            )
+            match row["verdict"]:
+                case "granted":
+                    return lease_of(row)
+                case "ended":
+                    await self._begin_windows(path, row)
+                case "refused":
+                    refuse_reserve(row["told"], path, hold, row["at"])
+                case "unpriced":
+                    refuse_unknown_price(row["told"], deployment)
+                case "stranger":
+                    raise UnknownTenantError(f"{path.scopes[0]!r} was not set up: give it limits, or none", tenant=path)
+                case "taken":
+                    raise InvalidRequestError(f"lease {lease_id} is in use for another request", param="lease_id")
+                case "settled long ago":
+                    raise InvalidRequestError(f"lease {lease_id} was settled long ago", param="lease_id")
+                case verdict:
+                    unexpected(verdict)
+
+    async def extend(self, lease: Lease, *, more: Amount, ttl: float) -> Lease:
+        """Hold `more` beside what `lease` holds, and live `ttl` seconds from now. Go on with the lease returned.
+
+        Raises:
+            QuotaExceededError: No room. What was held before is still held.
+            UnknownPriceError: `more.nano_usd` is `None` and a money limit is on the path.
+            InvalidRequestError: The lease has ended, or `ttl` is not a positive number.
+        """
+        row = await self._connections.row(
+            self._extend,
+            lease.id,
+            lease.tenant,
+            lease.hold.input_tokens,
+            lease.hold.output_tokens,
+            lease.hold.nano_usd,
+            more.input_tokens,
+            more.output_tokens,
+            more.nano_usd,
+            microseconds(ttl),
+            self._lazy,
+            self._now(),
+        )
+        match row["verdict"]:
+            case "granted":
+                return lease_of(row)
+            case "refused":
+                refuse_extend(row["told"], lease.tenant, row["at"])
+            case "unpriced":
+                refuse_unknown_price(row["told"], row["deployment"])
+            case verdict:
+                _complain(lease.id, verdict, "cannot be extended")
+
+    async def dispatched(self, lease: Lease) -> None:
+        """The provider is being asked: from here on expiry charges instead of releasing.
+
+        Raises:
+            InvalidRequestError: The lease was released or has expired: do not ask.
+        """
+        row = await self._connections.row(self._dispatched, lease.id, lease.tenant, self._lazy, self._now())
+        if row["verdict"] != "done":
+            _complain(lease.id, row["verdict"], "holds nothing")
+
+    async def settle(self, lease: Lease, *, charge: Charge) -> Receipt:
+        """Replace the hold with what was used, and write the ledger row in the same step.
+
+        After an expiry that charged, the difference becomes a `correction` row, and so it does after a settle that was
+        flagged `estimated`, once, if this one is not. Settling twice changes nothing otherwise, and is answered with
+        the first row. A charge above the hold is booked all the same: it was spent.
+
+        Raises:
+            InvalidRequestError: The lease was released, or is not known here.
+        """
+        flags, usage, price, metadata = charge_columns(charge)
+        row = await self._connections.row(
+            self._settle,
+            lease.id,
+            lease.tenant,
+            charge.amount.input_tokens,
+            charge.amount.output_tokens,
+            charge.amount.nano_usd,
+            flags,
+            usage,
+            price,
+            metadata,
+            False,
+            self._now(),
+        )
+        if row["verdict"] not in ("booked", "replayed"):
+            _complain(lease.id, row["verdict"], "cannot be settled")
+        return Receipt(entry=entry_of(row), replayed=row["verdict"] == "replayed")
+
+    async def release(self, lease: Lease) -> None:
+        """Give the hold back: the provider was never asked. A lease that has ended is left as it is.
+
+        Raises:
+            InvalidRequestError: The lease was dispatched: settle it.
+        """
+        row = await self._connections.row(self._release, lease.id, lease.tenant, self._lazy, self._now())
+        if row["verdict"] == "dispatched":
+            raise InvalidRequestError(f"lease {lease.id} was dispatched: settle it", param="lease")
+        if row["verdict"] != "done":
+            _complain(lease.id, row["verdict"], "cannot be released")
+
+    async def refund(self, lease_id: LeaseId, *, amount: Amount, reason: str) -> Receipt:
+        """Credit part of what a lease was charged, as a new row with negative numbers, once per lease.
+
+        Budgets get it back while the window in which the lease counts is open.
+
+        Raises:
+            InvalidRequestError: More than was charged, nothing was, or it was refunded otherwise before.
+        """
+        row = await self._connections.row(
+            self._refund,
+            lease_id,
+            amount.input_tokens,
+            amount.output_tokens,
+            amount.nano_usd or 0,
+            reason,
+            False,
+            self._now(),
+        )
+        match row["verdict"]:
+            case "booked" | "replayed":
+                return Receipt(entry=entry_of(row), replayed=row["verdict"] == "replayed")
+            case "nothing":
+                raise InvalidRequestError(f"lease {lease_id} was charged nothing", param="lease_id")
+            case "less":
+                raise InvalidRequestError(f"lease {lease_id} was charged less than that", param="amount")
+            case "otherwise":
+                raise InvalidRequestError(f"lease {lease_id} was refunded before, otherwise", param="amount")
+            case verdict:
+                unexpected(verdict)
+
+    async def usage(
+        self,
+        tenant: str,
+        *,
+        since: float | None = None,
+        until: float | None = None,
+        by: Sequence[GroupBy] = (),
+        tz: str = "UTC",
+    ) -> UsageReport:
+        """What a scope used between two times (seconds since the epoch, end excluded), children included.
+
+        `by` tells it apart by tenant, deployment and day, in any combination; days are those of the time zone `tz`.
+
+        Raises:
+            UnknownTenantError: Not a tenant's name. A name that was never used has used nothing.
+            InvalidRequestError: `by` names something else.
+            ConfigurationError: This machine does not know the time zone.
+        """
+        fold = UsageFold(tenant, by=by, tz=tz)
+        held = await self._connections.row(self._sql(_HELD), fold.scope, self._now())
+        rows = await self._connections.rows(
+            self._sql(_SUMS),
+            fold.scope,
+            _first(since),
+            FOREVER if until is None else _first(until),
+            "tenant" in by,
+            "deployment" in by,
+            "day" in by,
+        )
+        for row in rows:
+            fold.add_sums(_Summed(row), requests=row["requests"], unpriced=row["unpriced"])
+        amount = Amount(
+            input_tokens=held["input_tokens"], output_tokens=held["output_tokens"], nano_usd=held["nano_usd"]
+        )
+        return fold.report(held=amount, concurrent=held["concurrent"])
+
+    def ledger(
+        self, tenant: str | None = None, *, since: float | None = None, until: float | None = None
+    ) -> AsyncIterator[LedgerEntry]:
+        """The rows of a scope and its children (default: of everybody), oldest first, as they stand when it begins.
+
+        They are read a page at a time.
+
+        Raises:
+            UnknownTenantError: Not a tenant's name.
+        """
+        scope = None if tenant is None else TenantPath(tenant)
+        return _Pages(self, scope, _first(since), FOREVER if until is None else _first(until))
+
+    async def set_limits(self, tenant: str, *limits: Limit) -> None:
+        """Replace the limits of one scope. Leases that exist are not touched.
+
+        A budget counts what its current window has already used, even if it is set in the middle of it.
+
+        Raises:
+            ConfigurationError: A limit makes no sense, or two bound the same thing. Nothing was changed.
+            UnknownTenantError: Not a tenant's name.
+        """
+        scope = TenantPath(tenant)
+
+        async def write(connection: Connection) -> None:
+            await LimitWriter(connection, self._schema, scope, now=self._now()).replace(limits)
+
+        await self._connections.run(write)
+
+    async def limits(self, tenant: str) -> tuple[Limit, ...]:
+        """The limits of one scope, without its parents'."""
+        rows = await self._connections.rows(self._sql(_LIMITS), TenantPath(tenant))
+        return tuple(limit_of(row["limit_json"]) for row in rows)
+
+    async def counts(self, tenant: str) -> tuple[LimitCount, ...]:
+        """Where each limit of one scope stands, in the order of `limits`."""
+        rows = await self._connections.rows(self._sql(_COUNTS), TenantPath(tenant), self._now())
+        return tuple(LimitCount(limit=limit_of(row["limit_json"]), used=row["used"], held=row["held"]) for row in rows)
+
+    async def aclose(self) -> None:
+        """Close the connections. A store that is used again opens new ones."""
+        await self._connections.aclose()
+
+    async def begin_book(self, scope: TenantPath | None) -> int:
+        """End the leases whose time is over. The number of the newest row of the book."""
+        if scope is not None:
+            await self._connections.row(self._sql(_EXPIRE), scope.scopes[0], self._now())
+        else:
+            for row in await self._connections.rows(self._sql(_DUE), self._now()):
+                await self._connections.row(self._sql(_EXPIRE), row["root"], self._now())
+        return (await self._connections.row(self._sql(_NEWEST)))[0]
+
+    async def page(self, scope: TenantPath | None, after: tuple[int, int], until: int, newest: int) -> Sequence[Row]:
+        """The next rows of the book after a time and number."""
+        given: list[object] = [*after, until, newest, PAGE]
+        if scope is None:
+            return await self._connections.rows(self._sql(_BOOK), *given)
+        return await self._connections.rows(self._sql(_BOOK_OF_SCOPE), *given, scope)
+
+    async def _prepare(self, connection: Connection) -> None:
+        if self._prepared:
+            return
+        await self._schema.install(connection)
+        for scope, bounds in self._limits.items():
+            await LimitWriter(connection, self._schema, scope, now=self._now()).replace(bounds)
+        self._prepared = True
+
+    async def _begin_windows(self, tenant: TenantPath, row: Row) -> None:
+        at: int = row["at"]
+        cells: list[int] = []
+        windows: list[tuple[int, int]] = []
+        for cell, text in json.loads(row["told"]):
+            limit = limit_of(text)
+            if limit.window == "day" or limit.window == "week" or limit.window == "month":
+                cells.append(cell)
+                windows.append(period(limit.window, zone(limit.tz), at))
+        starts, ends = [start for start, _ in windows], [end for _, end in windows]
+        await self._connections.row(
+            self._sql(_BEGIN_WINDOWS), tenant.scopes[0], cells, starts, ends, None if self._clock is None else at
+        )
+
+    def _now(self) -> int | None:
+        """The test's time, in the order of calls; the server asks its own clock otherwise."""
+        if self._clock is None:
+            return None
+        self._latest = max(self._latest, round(self._clock.time() * SECOND))
+        return self._latest
+
+
+class _Summed:
+    """The sums of several rows, for the fold."""
+
+    __slots__ = ("deployment", "input_tokens", "kind", "nano_usd", "output_tokens", "tenant", "time")
+
+    def __init__(self, row: Row) -> None:
+        self.kind = "settled"
+        self.tenant: str = row["tenant"]
+        self.deployment: str = row["deployment"]
+        self.input_tokens = int(row["input_tokens"])
+        self.output_tokens = int(row["output_tokens"])
+        self.nano_usd: int | None = int(row["nano_usd"])
+        self.time: float = row["quarter"] * 900.0
+
+
+class _Pages:
+    """A class, not an async generator: one that is dropped half-way has nothing to clean up."""
+
+    def __init__(self, store: PostgresQuotaStore, scope: TenantPath | None, since: int, until: int) -> None:
+        self._store = store
+        self._scope = scope
+        self._after = (since, -1)
+        self._until = until
+        self._newest: int | None = None
+        self._rows: list[Row] = []
+        self._ended = False
+
+    def __aiter__(self) -> _Pages:
+        return self
+
+    async def __anext__(self) -> LedgerEntry:
+        if self._newest is None:
+            self._newest = await self._store.begin_book(self._scope)
+        if not self._rows and not self._ended:
+            page = await self._store.page(self._scope, self._after, self._until, self._newest)
+            self._rows = list(reversed(page))
+            self._ended = len(page) < PAGE
+        if not self._rows:
+            raise StopAsyncIteration
+        row = self._rows.pop()
+        self._after = row["time"], row["number"]
+        return entry_of(row)
+
+
+def _first(since: float | None) -> int:
+    """The first microsecond that is not before a time, as rows tell theirs in seconds."""
+    if since is None:
+        return -FOREVER
+    at = round(max(-9e9, min(9e9, since)) * SECOND)
+    while (at - 1) / SECOND >= since:
+        at -= 1
+    while at / SECOND < since < 9e9:
+        at += 1
+    return at
+
+
+def _complain(lease_id: LeaseId, verdict: str, sentence: str) -> NoReturn:
+    if verdict == "another tenant":
+        raise InvalidRequestError(f"lease {lease_id} belongs to another tenant", param="lease")
+    match verdict:
+        case "unknown":
+            raise InvalidRequestError(f"lease {lease_id} {sentence}: {fate(None)}", param="lease")
+        case "settled" | "released" | "charged" | "lapsed":
+            raise InvalidRequestError(f"lease {lease_id} {sentence}: {fate(verdict)}", param="lease")
+        case _:
+            unexpected(verdict)
