@@ -7,7 +7,7 @@ import os
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from threading import Lock
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
@@ -23,6 +23,7 @@ except ModuleNotFoundError as error:
 
 T = TypeVar("T")
 _errors: Any = asyncpg.exceptions
+_create_pool: Any = cast(Any, asyncpg).create_pool
 
 _FAILURES: tuple[type[Exception], ...] = (
     asyncpg.PostgresError,
@@ -42,7 +43,7 @@ _PASSING: tuple[type[Exception], ...] = (
     _errors.SerializationError,
     _errors.InternalClientError,  # what a connection that was cut says of the answer that did not come
 )
-"""After these the same call may work on another connection. It may also have been done already: calls are repeatable."""
+"""After these the same call may work on another connection. It may have been done already: calls are repeatable."""
 
 
 class Row(Protocol):
@@ -190,8 +191,7 @@ class Connections:
     async def _open(self, home: _Home) -> _Pool:
         async with home.lock:
             if home.pool is None:
-                create: Any = asyncpg.create_pool
-                pool: _Pool = await create(
+                pool: _Pool = await _create_pool(
                     self._url.reveal(),
                     min_size=0,
                     max_size=self._size,
@@ -200,7 +200,11 @@ class Connections:
                     server_settings={
                         "application_name": "planar",
                         "default_transaction_isolation": "read committed",
-                        "jit": "off",  # it takes longer to compile these statements than to run them
+                        # Planning these statements anew, or compiling them, takes longer than running them; and what
+                        # was planned while a table was empty has to do when it is large.
+                        "plan_cache_mode": "force_generic_plan",
+                        "jit": "off",
+                        "enable_seqscan": "off",
                     },
                 )
                 try:

@@ -25,6 +25,7 @@ from planar.types import (
     Alert,
     Amount,
     Charge,
+    Dimension,
     Headroom,
     Lease,
     LeaseId,
@@ -110,7 +111,7 @@ def cell_of(seen: Any, limit: Limit) -> Cell:
     if limit.window == "rate":
         return rate_cell(scope, limit, level=seen["level"], at=seen["at"])
     if limit.window == "rolling":
-        buckets = {number: used for number, used in seen["buckets"] or ()}
+        buckets: dict[int, int] = dict(seen["buckets"] or ())
         return rolling_cell(scope, limit, used=seen["used"], held=seen["held"], newest=seen["newest"], buckets=buckets)
     return window_cell(
         scope,
@@ -124,9 +125,9 @@ def cell_of(seen: Any, limit: Limit) -> Cell:
     )
 
 
-def unexpected(verdict: str) -> NoReturn:
+def unexpected(verdict: str) -> StoreError:
     """The functions in the database are not those of this Planar."""
-    raise StoreError(f"the quota store answered {verdict!r}, which means nothing here")
+    return StoreError(f"the quota store answered {verdict!r}, which means nothing here")
 
 
 def _leases(seen: Any) -> list[LiveLease]:
@@ -147,11 +148,12 @@ def _costs(numbers: Sequence[int]) -> Costs:
     return requests, tokens_in, tokens_out, tokens, nano_usd, concurrency
 
 
-def _alert(told: Sequence[Any]) -> Alert:
+def _alert(told: Any) -> Alert:
     scope, index, window, amount, start, percent = told
+    dimension: Dimension = DIMENSIONS[index]
     return Alert(
         scope=scope,
-        dimension=DIMENSIONS[index],
+        dimension=dimension,
         window=window,
         amount=amount,
         since=None if start is None else start / SECOND,

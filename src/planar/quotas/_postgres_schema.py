@@ -87,7 +87,7 @@ class Schema:
     async def _version(self, connection: Connection) -> int:
         if await connection.fetchval("SELECT to_regclass($1)::text", f'"{self.name}".version') is None:
             return 0
-        return await connection.fetchval(self.sql("SELECT coalesce(max(number), 0) FROM planar.version"))
+        return int(await connection.fetchval(self.sql("SELECT coalesce(max(number), 0) FROM planar.version")))
 
 
 @cache

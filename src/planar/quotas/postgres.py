@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from math import inf
-from typing import Literal, NoReturn
+from typing import Literal
 
-from planar.errors import ConfigurationError, InvalidRequestError, UnknownTenantError
+from planar.errors import ConfigurationError, InvalidRequestError, PlanarError, UnknownTenantError
 from planar.protocols import Clock
 from planar.quotas._calendar import SECOND, period, zone
 from planar.quotas._engine import LimitCount, microseconds
@@ -180,7 +180,7 @@ class PostgresQuotaStore:
                 case "settled long ago":
                     raise InvalidRequestError(f"lease {lease_id} was settled long ago", param="lease_id")
                 case verdict:
-                    unexpected(verdict)
+                    raise unexpected(verdict)
 
     async def extend(self, lease: Lease, *, more: Amount, ttl: float) -> Lease:
         """Hold `more` beside what `lease` holds, and live `ttl` seconds from now. Go on with the lease returned.
@@ -212,7 +212,7 @@ class PostgresQuotaStore:
             case "unpriced":
                 refuse_unknown_price(row["told"], row["deployment"])
             case verdict:
-                _complain(lease.id, verdict, "cannot be extended")
+                raise _complaint(lease.id, verdict, "cannot be extended")
 
     async def dispatched(self, lease: Lease) -> None:
         """The provider is being asked: from here on expiry charges instead of releasing.
@@ -222,7 +222,7 @@ class PostgresQuotaStore:
         """
         row = await self._connections.row(self._dispatched, lease.id, lease.tenant, self._lazy, self._now())
         if row["verdict"] != "done":
-            _complain(lease.id, row["verdict"], "holds nothing")
+            raise _complaint(lease.id, row["verdict"], "holds nothing")
 
     async def settle(self, lease: Lease, *, charge: Charge) -> Receipt:
         """Replace the hold with what was used, and write the ledger row in the same step.
@@ -250,7 +250,7 @@ class PostgresQuotaStore:
             self._now(),
         )
         if row["verdict"] not in ("booked", "replayed"):
-            _complain(lease.id, row["verdict"], "cannot be settled")
+            raise _complaint(lease.id, row["verdict"], "cannot be settled")
         return Receipt(entry=entry_of(row), replayed=row["verdict"] == "replayed")
 
     async def release(self, lease: Lease) -> None:
@@ -263,7 +263,7 @@ class PostgresQuotaStore:
         if row["verdict"] == "dispatched":
             raise InvalidRequestError(f"lease {lease.id} was dispatched: settle it", param="lease")
         if row["verdict"] != "done":
-            _complain(lease.id, row["verdict"], "cannot be released")
+            raise _complaint(lease.id, row["verdict"], "cannot be released")
 
     async def refund(self, lease_id: LeaseId, *, amount: Amount, reason: str) -> Receipt:
         """Credit part of what a lease was charged, as a new row with negative numbers, once per lease.
@@ -293,7 +293,7 @@ class PostgresQuotaStore:
             case "otherwise":
                 raise InvalidRequestError(f"lease {lease_id} was refunded before, otherwise", param="amount")
             case verdict:
-                unexpected(verdict)
+                raise unexpected(verdict)
 
     async def usage(
         self,
@@ -381,7 +381,8 @@ class PostgresQuotaStore:
         else:
             for row in await self._connections.rows(self._sql(_DUE), self._now()):
                 await self._connections.row(self._sql(_EXPIRE), row["root"], self._now())
-        return (await self._connections.row(self._sql(_NEWEST)))[0]
+        newest = await self._connections.row(self._sql(_NEWEST))
+        return int(newest[0])
 
     async def page(self, scope: TenantPath | None, after: tuple[int, int], until: int, newest: int) -> Sequence[Row]:
         """The next rows of the book after a time and number."""
@@ -476,13 +477,13 @@ def _first(since: float | None) -> int:
     return at
 
 
-def _complain(lease_id: LeaseId, verdict: str, sentence: str) -> NoReturn:
-    if verdict == "another tenant":
-        raise InvalidRequestError(f"lease {lease_id} belongs to another tenant", param="lease")
+def _complaint(lease_id: LeaseId, verdict: str, sentence: str) -> PlanarError:
     match verdict:
+        case "another tenant":
+            return InvalidRequestError(f"lease {lease_id} belongs to another tenant", param="lease")
         case "unknown":
-            raise InvalidRequestError(f"lease {lease_id} {sentence}: {fate(None)}", param="lease")
+            return InvalidRequestError(f"lease {lease_id} {sentence}: {fate(None)}", param="lease")
         case "settled" | "released" | "charged" | "lapsed":
-            raise InvalidRequestError(f"lease {lease_id} {sentence}: {fate(verdict)}", param="lease")
+            return InvalidRequestError(f"lease {lease_id} {sentence}: {fate(verdict)}", param="lease")
         case _:
-            unexpected(verdict)
+            return unexpected(verdict)

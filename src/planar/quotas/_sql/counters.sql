@@ -1,19 +1,29 @@
 -- The arithmetic of the engine's counters. Whoever calls these has locked the tree.
+--
+-- Functions in plain SQL are those that the planner puts into the statement that calls them: an expression, without a
+-- query, that names an argument more than once only if it is a column. One that is not inlined is planned at each call.
+-- All others are PL/pgSQL, whose plans are kept.
 
-CREATE FUNCTION planar.clock() RETURNS bigint LANGUAGE sql VOLATILE AS $$
-    SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
-$$;
-
-CREATE FUNCTION planar.scopes(p_tenant text) RETURNS text[] LANGUAGE sql IMMUTABLE AS $$
-    SELECT array_agg(array_to_string(names[1:depth], '/') ORDER BY depth)
-    FROM string_to_array(p_tenant, '/') AS names, generate_series(1, cardinality(names)) AS depth
-$$;
+CREATE FUNCTION planar.clock() RETURNS bigint LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    RETURN (extract(epoch FROM clock_timestamp()) * 1000000)::bigint;
+END $$;
 
 -- The child of a scope to which a tenant belongs; null for the scope's own requests.
 CREATE FUNCTION planar.child_of(p_scope text, p_tenant text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE WHEN p_tenant <> p_scope
         THEN p_scope || '/' || split_part(substr(p_tenant, length(p_scope) + 2), '/', 1) END
 $$;
+
+CREATE FUNCTION planar.scopes(p_tenant text) RETURNS text[] LANGUAGE plpgsql IMMUTABLE AS $$
+DECLARE
+    v_scopes text[] := ARRAY[split_part(p_tenant, '/', 1)];
+BEGIN
+    WHILE v_scopes[cardinality(v_scopes)] <> p_tenant LOOP
+        v_scopes := v_scopes || planar.child_of(v_scopes[cardinality(v_scopes)], p_tenant);
+    END LOOP;
+    RETURN v_scopes;
+END $$;
 
 -- By dimension, from 1: arrays begin there.
 CREATE FUNCTION planar.costs(p_input bigint, p_output bigint, p_usd bigint) RETURNS bigint[] LANGUAGE sql IMMUTABLE AS $$
@@ -39,9 +49,9 @@ CREATE FUNCTION planar.poured(p_level bigint, p_cost bigint, p_unit bigint) RETU
     SELECT greatest(0, least(9007199254740992, p_level + p_cost::numeric * p_unit))::bigint
 $$;
 
--- Division that rounds down below zero, too.
+-- Division that rounds down below zero, too (of numbers within 2**53): they are lifted above it by whole divisors.
 CREATE FUNCTION planar.divided(a bigint, b bigint) RETURNS bigint LANGUAGE sql IMMUTABLE AS $$
-    SELECT CASE WHEN a >= 0 THEN a / b ELSE -((b - 1 - a) / b) END
+    SELECT (a + b * (9007199254740992 / b + 1)) / b - (9007199254740992 / b + 1)
 $$;
 
 CREATE FUNCTION planar.bucket_of(p_at bigint, p_length bigint) RETURNS bigint LANGUAGE sql IMMUTABLE AS $$
@@ -49,10 +59,12 @@ CREATE FUNCTION planar.bucket_of(p_at bigint, p_length bigint) RETURNS bigint LA
 $$;
 
 -- What a rolling limit counts at a time: 60 whole buckets beside the one of that time.
-CREATE FUNCTION planar.rolled(p_counter bigint, p_length bigint, p_now bigint) RETURNS bigint LANGUAGE sql STABLE AS $$
-    SELECT coalesce(sum(b.used), 0)::bigint FROM planar.bucket b
-    WHERE b.counter = p_counter AND b.number >= p_now * 60 / p_length - 60
-$$;
+CREATE FUNCTION planar.rolled(p_counter bigint, p_length bigint, p_now bigint) RETURNS bigint LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN (
+        SELECT coalesce(sum(b.used), 0)::bigint FROM planar.bucket b
+        WHERE b.counter = p_counter AND b.number >= planar.bucket_of(p_now, p_length) - 60);
+END $$;
 
 CREATE FUNCTION planar.threshold(p_amount bigint, p_percent integer) RETURNS bigint LANGUAGE sql IMMUTABLE AS $$
     SELECT (p_amount * p_percent + 99) / 100
@@ -60,12 +72,18 @@ $$;
 
 -- From where on there is something to tell of what is used.
 CREATE FUNCTION planar.notable(p_amount bigint, p_alerts integer[], p_alerted integer, p_pays boolean)
-RETURNS bigint LANGUAGE sql IMMUTABLE AS $$
-    SELECT least(
+RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+    RETURN least(
         (SELECT min(planar.threshold(p_amount, percent)) FROM unnest(p_alerts) AS percent WHERE percent > p_alerted),
         CASE WHEN p_pays THEN p_amount + 1 END,
-        9223372036854775807)
-$$;
+        9223372036854775807);
+END $$;
+
+CREATE FUNCTION planar.child_held(p_counter bigint, p_name text) RETURNS bigint LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN coalesce((SELECT s.held FROM planar.child s WHERE s.counter = p_counter AND s.name = p_name), 0);
+END $$;
 
 -- How much more a tenant could hold in a counter; below 0 where more is used than there is.
 CREATE FUNCTION planar.room(c planar.cell, k planar.counter, p_tenant text, p_now bigint)
@@ -77,8 +95,7 @@ RETURNS bigint LANGUAGE sql STABLE AS $$
         WHEN c.share IS NULL OR p_tenant = c.scope THEN c.bound - k.used - k.held
         ELSE least(c.bound - k.used - k.held,
             greatest(0, c.amount - k.used) * c.share / 100
-            - coalesce((SELECT s.held FROM planar.child s
-                        WHERE s.counter = k.id AND s.name = planar.child_of(c.scope, p_tenant)), 0))
+            - planar.child_held(k.id, planar.child_of(c.scope, p_tenant)))
     END
 $$;
 

@@ -22,9 +22,12 @@ BEGIN
     END LOOP;
 END $$;
 
-CREATE FUNCTION planar.relax(p_lazy boolean) RETURNS void LANGUAGE sql AS $$
-    SELECT CASE WHEN p_lazy THEN set_config('synchronous_commit', 'off', true) END
-$$;
+CREATE FUNCTION planar.relax(p_lazy boolean) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF p_lazy THEN
+        PERFORM set_config('synchronous_commit', 'off', true);
+    END IF;
+END $$;
 
 -- End leases whose time is over, and forget those that ended long ago: at most `p_most` of them, or (null) all that are
 -- alive. Within a tree nobody else is at work, so this may be done in the middle of any verb.
@@ -69,28 +72,37 @@ BEGIN
 END $$;
 
 -- Take a lease from the living. It is remembered for a quarter of an hour, for calls that are repeated.
-CREATE FUNCTION planar.end_lease(p_id text, p_state text, p_now bigint) RETURNS void LANGUAGE sql AS $$
-    UPDATE planar.lease SET state = p_state, wake = p_now + 900000000, parts = '{}' WHERE id = p_id
-$$;
+CREATE FUNCTION planar.end_lease(p_id text, p_state text, p_now bigint) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE planar.lease SET state = p_state, wake = p_now + 900000000, parts = '{}' WHERE id = p_id;
+END $$;
 
 CREATE FUNCTION planar.write(
     p_lease planar.lease, p_kind text, p_input bigint, p_output bigint, p_usd bigint, p_counted bigint,
     p_now bigint, p_booked_at bigint, p_flags text[], p_reason text, p_usage text, p_price text, p_metadata text,
     p_overdrawn boolean, p_alerts jsonb
-) RETURNS planar.ledger LANGUAGE sql AS $$
+) RETURNS planar.ledger LANGUAGE plpgsql AS $$
+DECLARE
+    v_entry planar.ledger;
+BEGIN
     INSERT INTO planar.ledger (lease_id, kind, root, tenant, deployment, input_tokens, output_tokens, nano_usd,
         counted_usd, time, reserved_at, booked_at, flags, reason, usage, price, metadata, alerts)
     VALUES (p_lease.id, p_kind, p_lease.root, p_lease.tenant, p_lease.deployment, p_input, p_output, p_usd,
         p_counted, p_now, p_lease.reserved_at, p_booked_at,
         CASE WHEN p_overdrawn THEN p_flags || 'overage'::text ELSE p_flags END,
         p_reason, p_usage, p_price, p_metadata, p_alerts)
-    RETURNING *
-$$;
+    RETURNING * INTO v_entry;
+    RETURN v_entry;
+END $$;
 
 -- The lease with this id, unless it has been forgotten (and only waits to be swept).
-CREATE FUNCTION planar.find(p_id text, p_now bigint) RETURNS planar.lease LANGUAGE sql STABLE AS $$
-    SELECT l FROM planar.lease l WHERE l.id = p_id AND (l.state = 'active' OR l.wake > p_now)
-$$;
+CREATE FUNCTION planar.find(p_id text, p_now bigint) RETURNS planar.lease LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    v_lease planar.lease;
+BEGIN
+    SELECT * INTO v_lease FROM planar.lease l WHERE l.id = p_id AND (l.state = 'active' OR l.wake > p_now);
+    RETURN v_lease;
+END $$;
 
 CREATE FUNCTION planar.reserve(
     p_id text, p_tenant text, p_input bigint, p_output bigint, p_usd bigint, p_ttl bigint, p_deployment text,
@@ -159,26 +171,30 @@ CREATE FUNCTION planar.path(
     p_tenant text, p_costs bigint[], p_now bigint,
     OUT counters bigint[], OUT budgets bigint[], OUT ended boolean, OUT margin bigint, OUT tokens bigint, OUT usd bigint,
     OUT priced text
-) LANGUAGE sql STABLE AS $$
-    SELECT array_agg(counter), array_agg(counter ORDER BY lead, depth, place) FILTER (WHERE NOT gate),
+) LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    SELECT array_agg(seen.counter), array_agg(seen.counter ORDER BY lead, depth, place) FILTER (WHERE NOT gate),
         coalesce(bool_or(p_now >= until), false), min(room),
         min(room) FILTER (WHERE lead = 0), min(room) FILTER (WHERE lead = 1),
         min(scope) FILTER (WHERE dimension = 4)
+    INTO counters, budgets, ended, margin, tokens, usd, priced
     FROM (
         SELECT c.counter, c.lead, s.depth, c.place, c.gate, c.scope, c.dimension, k.until,
             planar.room(c, k, p_tenant, p_now) - p_costs[c.dimension + 1] AS room
         FROM unnest(planar.scopes(p_tenant)) WITH ORDINALITY AS s (scope, depth)
         JOIN planar.cell c ON c.scope = s.scope JOIN planar.counter k ON k.id = c.counter
         OFFSET 0
-    ) AS seen
-$$;
+    ) AS seen;
+END $$;
 
 -- The calendar windows on a path that are over. When the next ones end only the client knows: it knows the time zones.
-CREATE FUNCTION planar.ended(p_scopes text[], p_now bigint) RETURNS text LANGUAGE sql STABLE AS $$
-    SELECT json_agg(json_build_array(c.id, c.limit_json))::text
-    FROM planar.cell c JOIN planar.counter k ON k.id = c.counter
-    WHERE c.scope = ANY (p_scopes) AND p_now >= k.until
-$$;
+CREATE FUNCTION planar.ended(p_scopes text[], p_now bigint) RETURNS text LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN (
+        SELECT json_agg(json_build_array(c.id, c.limit_json))
+        FROM planar.cell c JOIN planar.counter k ON k.id = c.counter
+        WHERE c.scope = ANY (p_scopes) AND p_now >= k.until);
+END $$;
 
 -- Begin new windows, where they contain the time. The old ones go once no lease counts in them any more.
 CREATE FUNCTION planar.begin_windows(
@@ -205,11 +221,12 @@ BEGIN
     END LOOP;
 END $$;
 
-CREATE FUNCTION planar.drop_counters(p_counters bigint[]) RETURNS void LANGUAGE sql AS $$
+CREATE FUNCTION planar.drop_counters(p_counters bigint[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
     DELETE FROM planar.child WHERE counter = ANY (p_counters);
     DELETE FROM planar.bucket WHERE counter = ANY (p_counters);
     DELETE FROM planar.counter WHERE id = ANY (p_counters);
-$$;
+END $$;
 
 CREATE FUNCTION planar.dispatched(p_id text, p_tenant text, p_lazy boolean, p_now bigint, OUT verdict text)
 LANGUAGE plpgsql AS $$
@@ -299,8 +316,10 @@ END $$;
 
 -- What the tightest limits leave now. A window that has ended is as good as a fresh one.
 CREATE FUNCTION planar.headroom(p_tenant text, p_now bigint, OUT tokens bigint, OUT usd bigint)
-LANGUAGE sql STABLE AS $$
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
     SELECT min(room) FILTER (WHERE lead = 0), min(room) FILTER (WHERE lead = 1)
+    INTO tokens, usd
     FROM (
         SELECT c.lead, greatest(0, CASE
             WHEN p_now < k.until THEN planar.room(c, k, p_tenant, p_now)
@@ -309,8 +328,8 @@ LANGUAGE sql STABLE AS $$
         FROM planar.cell c JOIN planar.counter k ON k.id = c.counter
         WHERE c.scope = ANY (planar.scopes(p_tenant)) AND c.lead < 2
         OFFSET 0
-    ) AS seen
-$$;
+    ) AS seen;
+END $$;
 
 CREATE FUNCTION planar.settle(
     p_id text, p_tenant text, p_input bigint, p_output bigint, p_usd bigint, p_flags text[],
@@ -399,11 +418,13 @@ END $$;
 -- What a lease was charged, corrections and refunds included: `usd` as budgets count it, `known_usd` as it is known.
 CREATE FUNCTION planar.counted(
     p_id text, OUT input_tokens bigint, OUT output_tokens bigint, OUT usd bigint, OUT known_usd bigint
-) LANGUAGE sql STABLE AS $$
+) LANGUAGE plpgsql STABLE AS $$
+BEGIN
     SELECT sum(l.input_tokens)::bigint, sum(l.output_tokens)::bigint, sum(l.counted_usd)::bigint,
         coalesce(sum(l.nano_usd), 0)::bigint
-    FROM planar.ledger l WHERE l.lease_id = p_id
-$$;
+    INTO input_tokens, output_tokens, usd, known_usd
+    FROM planar.ledger l WHERE l.lease_id = p_id;
+END $$;
 
 -- A later row about a lease that was charged. `p_delta` has no request and no place in it.
 CREATE FUNCTION planar.amend_account(
