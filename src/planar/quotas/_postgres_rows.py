@@ -25,7 +25,6 @@ from planar.types import (
     Alert,
     Amount,
     Charge,
-    Dimension,
     Headroom,
     Lease,
     LeaseId,
@@ -148,12 +147,11 @@ def _costs(numbers: Sequence[int]) -> Costs:
     return requests, tokens_in, tokens_out, tokens, nano_usd, concurrency
 
 
-def _alert(told: Any) -> Alert:
+def _alert(told: list[Any]) -> Alert:
     scope, index, window, amount, start, percent = told
-    dimension: Dimension = DIMENSIONS[index]
     return Alert(
         scope=scope,
-        dimension=dimension,
+        dimension=DIMENSIONS[int(index)],
         window=window,
         amount=amount,
         since=None if start is None else start / SECOND,

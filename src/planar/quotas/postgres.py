@@ -204,15 +204,14 @@ class PostgresQuotaStore:
             self._lazy,
             self._now(),
         )
-        match row["verdict"]:
-            case "granted":
-                return lease_of(row)
-            case "refused":
-                refuse_extend(row["told"], lease.tenant, row["at"])
-            case "unpriced":
-                refuse_unknown_price(row["told"], row["deployment"])
-            case verdict:
-                raise _complaint(lease.id, verdict, "cannot be extended")
+        verdict: str = row["verdict"]
+        if verdict == "refused":
+            refuse_extend(row["told"], lease.tenant, row["at"])
+        if verdict == "unpriced":
+            refuse_unknown_price(row["told"], row["deployment"])
+        if verdict != "granted":
+            raise _complaint(lease.id, verdict, "cannot be extended")
+        return lease_of(row)
 
     async def dispatched(self, lease: Lease) -> None:
         """The provider is being asked: from here on expiry charges instead of releasing.
