@@ -57,7 +57,7 @@ GROUP BY 1 HAVING sum({_COST}) <> 0
 _LIVING = """
 SELECT id, tenant, input_tokens, output_tokens, nano_usd, reserved_at, parts FROM planar.lease l
 WHERE l.root = split_part($1, '/', 1) AND (l.tenant = $1 OR starts_with(l.tenant, $1 || '/')) AND l.state = 'active'
-ORDER BY l.number
+ORDER BY l.reserved_at, l.id
 """
 
 
@@ -123,6 +123,12 @@ class LimitWriter:
             notable,
             level,
             max(at, row["at"]),
+        )
+        # Windows that are over and in which a lease still counts are judged by the new limit.
+        await self._do(
+            "UPDATE planar.counter k SET notable = planar.notable(c.amount, c.alerts, k.alerted, c.pays)"
+            " FROM planar.cell c WHERE k.cell = $1 AND c.id = k.cell AND k.id <> c.counter",
+            row["id"],
         )
 
     async def _make(self, place: int, limit: Limit) -> _Fresh | None:

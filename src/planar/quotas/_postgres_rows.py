@@ -28,6 +28,7 @@ from planar.types import (
     Headroom,
     Lease,
     LeaseId,
+    LeasePart,
     LedgerEntry,
     Limit,
     Price,
@@ -56,6 +57,36 @@ def charge_columns(charge: Charge) -> tuple[list[str], str | None, str | None, s
         None if charge.price is None else to_json(to_dict(charge.price)),
         to_json(charge.metadata) if charge.metadata else None,
     )
+
+
+def part_columns(parts: Sequence[LeasePart]) -> tuple[list[object], ...]:
+    """A column for each thing that `split` has to know of its parts. What nobody settled is presumed to be used."""
+    columns: tuple[list[object], ...] = tuple([] for _ in range(12))
+    for part in parts:
+        charge = part.charge or Charge(amount=part.hold, flags=frozenset({"estimated"}))
+        flags, usage, price, metadata = charge_columns(charge)
+        values = (
+            part.id,
+            part.hold.input_tokens,
+            part.hold.output_tokens,
+            part.hold.nano_usd,
+            part.charge is not None,
+            charge.amount.input_tokens,
+            charge.amount.output_tokens,
+            charge.amount.nano_usd,
+            ",".join(flags),
+            usage,
+            price,
+            metadata,
+        )
+        for column, value in zip(columns, values, strict=True):
+            column.append(value)
+    return columns
+
+
+def keep_columns(keep: Amount | None) -> tuple[int | None, int | None, int | None]:
+    """What a lease may go on holding: all that is left, if it is not said."""
+    return (None, None, None) if keep is None else (keep.input_tokens, keep.output_tokens, keep.nano_usd)
 
 
 def entry_of(row: Row) -> LedgerEntry:

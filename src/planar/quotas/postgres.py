@@ -10,15 +10,17 @@ from typing import Literal
 from planar.errors import ConfigurationError, InvalidRequestError, PlanarError, UnknownTenantError
 from planar.protocols import Clock
 from planar.quotas._calendar import SECOND, period, zone
-from planar.quotas._engine import LimitCount, microseconds
+from planar.quotas._engine import microseconds
 from planar.quotas._measures import FOREVER
 from planar.quotas._postgres_limits import LimitWriter
 from planar.quotas._postgres_pool import Connection, Connections, Row
 from planar.quotas._postgres_rows import (
     charge_columns,
     entry_of,
+    keep_columns,
     lease_of,
     limit_of,
+    part_columns,
     refuse_extend,
     refuse_reserve,
     unexpected,
@@ -26,7 +28,20 @@ from planar.quotas._postgres_rows import (
 from planar.quotas._postgres_schema import Schema
 from planar.quotas._refusals import fate, refuse_unknown_price
 from planar.quotas._usage import UsageFold
-from planar.types import Amount, Charge, GroupBy, Lease, LeaseId, LedgerEntry, Limit, Receipt, TenantPath, UsageReport
+from planar.types import (
+    Amount,
+    Charge,
+    GroupBy,
+    Lease,
+    LeaseId,
+    LeasePart,
+    LedgerEntry,
+    Limit,
+    LimitCount,
+    Receipt,
+    TenantPath,
+    UsageReport,
+)
 
 PAGE = 500
 """Rows of the book that are read at a time."""
@@ -41,6 +56,11 @@ SELECT verdict, at, told, (lease).* FROM planar.extend($1, $2, $3, $4, $5, $6, $
 """
 _SETTLE = """
 SELECT verdict, (entry).* FROM planar.settle($1, $2, $3, $4, $5, $6::text[], $7, $8, $9, $10, $11)
+"""
+_SPLIT = """
+SELECT verdict, told, (entry).* FROM planar.split($1, $2, $3::text[], $4::bigint[], $5::bigint[], $6::bigint[],
+    $7::boolean[], $8::bigint[], $9::bigint[], $10::bigint[], $11::text[], $12::text[], $13::text[], $14::text[],
+    $15, $16, $17, $18)
 """
 _RELEASE = "SELECT verdict FROM planar.release($1, $2, $3, $4)"
 _REFUND = "SELECT verdict, (entry).* FROM planar.refund($1, $2, $3, $4, $5, $6, $7)"
@@ -251,6 +271,24 @@ class PostgresQuotaStore:
         if row["verdict"] not in ("booked", "replayed"):
             raise _complaint(lease.id, row["verdict"], "cannot be settled")
         return Receipt(entry=entry_of(row), replayed=row["verdict"] == "replayed")
+
+    async def split(
+        self, lease: Lease, *, parts: Sequence[LeasePart] = (), keep: Amount | None = None
+    ) -> tuple[Receipt, ...]:
+        """Settle parts of what a lease holds, each under an id of its own, as `planar.protocols.SplitsLeases` says.
+
+        Raises:
+            InvalidRequestError: The lease is not known, or a part's id is in use. Nothing was written.
+        """
+        rows = await self._connections.rows(
+            self._sql(_SPLIT), lease.id, lease.tenant, *part_columns(parts), *keep_columns(keep), self._now()
+        )
+        for row in rows:
+            if row["verdict"] == "taken":
+                raise InvalidRequestError(f"lease {row['told']} is in use for another request", param="parts")
+            if row["verdict"] not in ("booked", "replayed"):
+                raise _complaint(lease.id, row["verdict"], "cannot be split")
+        return tuple(Receipt(entry=entry_of(row), replayed=row["verdict"] == "replayed") for row in rows)
 
     async def release(self, lease: Lease) -> None:
         """Give the hold back: the provider was never asked. A lease that has ended is left as it is.

@@ -55,14 +55,14 @@ CREATE FUNCTION planar.leases_within(p_root text, p_scopes text[], p_besides tex
 RETURNS json LANGUAGE sql STABLE AS $$
     SELECT coalesce(json_agg(json_build_array(
         l.tenant, l.expires, l.reserved_at, l.dispatched, l.input_tokens, l.output_tokens, coalesce(l.nano_usd, 0)
-    ) ORDER BY l.expires, l.number), '[]')
+    ) ORDER BY l.expires, l.reserved_at, l.id), '[]')
     FROM planar.lease l
     WHERE l.id IN (
         SELECT inside.id FROM unnest(p_scopes) AS s (scope), LATERAL (
             SELECT x.id FROM planar.lease x
             WHERE x.root = p_root AND x.state = 'active' AND (x.tenant = s.scope OR starts_with(x.tenant, s.scope || '/'))
                 AND x.id IS DISTINCT FROM p_besides
-            ORDER BY x.number LIMIT 512
+            ORDER BY x.reserved_at, x.id LIMIT 512
         ) AS inside)
 $$;
 

@@ -63,13 +63,9 @@ CREATE TABLE planar.child (
     PRIMARY KEY (counter, name)
 ) WITH (fillfactor = 50);
 
-CREATE SEQUENCE planar.turn;
-
 -- Leases that are alive, and for a quarter of an hour those that were.
 CREATE TABLE planar.lease (
     id text COLLATE "C" PRIMARY KEY,
-    number bigint NOT NULL,           -- in the order in which they were granted
-    turn bigint NOT NULL,             -- of two that end at the same time
     root text COLLATE "C" NOT NULL,
     tenant text COLLATE "C" NOT NULL,
     deployment text NOT NULL,
@@ -88,7 +84,7 @@ CREATE TABLE planar.lease (
     usd_left bigint,
     parts bigint[] NOT NULL           -- the counters in which it holds something
 );
-CREATE INDEX lease_to_wake ON planar.lease (root, wake);
+CREATE INDEX lease_to_wake ON planar.lease (root, wake, id);
 
 -- The book. Rows are only ever added.
 CREATE TABLE planar.ledger (
