@@ -59,7 +59,7 @@ PUBLIC = """
     FinishReason Gemini Health HedgePolicy Image InvalidRequestError LedgerEntry Limit LimitCount LlamaCpp
     MemoryQuotaStore Message MissingExtraError ModelFileError ModelInfo ModelNotFoundError NoPlaceError NoRouteError
     Notice NullTelemetry Ollama Opaque OpenAI OpenAICompatible OrderedRouter OutputInvalidError OverloadedError
-    Planar PlanarError Price Provider ProviderAuthError ProviderConnectionError ProviderError
+    Planar PlanarError PostgresQuotaStore Price Provider ProviderAuthError ProviderConnectionError ProviderError
     ProviderPermissionError ProviderProtocolError ProviderQuotaError ProviderServerError ProviderTimeoutError
     QueuePolicy QuotaExceededError QuotaStore RateLimitedError Reasoning ReasoningDelta RedisQuotaStore Refusal
     RefusalDelta RequestError Resumed RetryPolicy Route RouteExhaustedError Router RouteSelected Secret

@@ -180,6 +180,7 @@ if TYPE_CHECKING:
     from planar.quotas import MemoryQuotaStore as MemoryQuotaStore
     from planar.quotas.slabs import SlabQuotaStore as SlabQuotaStore
     from planar.quotas.redis import RedisQuotaStore as RedisQuotaStore
+    from planar.quotas.postgres import PostgresQuotaStore as PostgresQuotaStore
     from planar.quotas.sqlite import SQLiteQuotaStore as SQLiteQuotaStore
     from planar.routing import OrderedRouter as OrderedRouter
     from planar.telemetry import NullTelemetry as NullTelemetry
@@ -371,6 +372,7 @@ _HOMES = {
     "planar.providers.openai": ("OpenAI",),
     "planar.providers.openai_compatible": ("OpenAICompatible",),
     "planar.quotas": ("MemoryQuotaStore",),
+    "planar.quotas.postgres": ("PostgresQuotaStore",),
     "planar.quotas.redis": ("RedisQuotaStore",),
     "planar.quotas.slabs": ("SlabQuotaStore",),
     "planar.quotas.sqlite": ("SQLiteQuotaStore",),

@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import pytest
 from differential import STEPS, play, play_many
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from postgres_stores import empty_postgres
 
@@ -54,7 +54,6 @@ async def test_operations_in_postgres_have_the_same_answers_as_in_memory(
 
 
 @examples(15)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])  # each game begins with an empty database
 @given(random=st.randoms(use_true_random=False), stores=st.integers(1, 3))
 def test_any_few_operations_in_postgres_have_the_same_answers_as_in_memory(
     postgres_server: servers.PostgresServer, random: Random, stores: int

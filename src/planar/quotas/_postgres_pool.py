@@ -174,9 +174,16 @@ class Connections:
             if home.pool is None or home.pid != os.getpid():
                 continue
             if each is loop:
-                await home.pool.close()
+                await self._close(home.pool)
             elif not each.is_closed():
                 each.call_soon_threadsafe(home.pool.terminate)
+
+    async def _close(self, pool: _Pool) -> None:
+        try:
+            async with asyncio.timeout(self._timeout):
+                await pool.close()
+        except TimeoutError:
+            pool.terminate()  # the server does not answer, not even to a goodbye
 
     async def _once(self, home: _Home, work: Callable[[Connection], Awaitable[T]]) -> T:
         pool = home.pool or await self._open(home)

@@ -85,7 +85,9 @@ class Schema:
                 await connection.execute(self.sql(_text(name)))
 
     async def _version(self, connection: Connection) -> int:
-        if await connection.fetchval("SELECT to_regclass($1)::text", f'"{self.name}".version') is None:
+        # Not by to_regclass: in a transaction that waited it may still know of no such schema.
+        known = "SELECT true FROM pg_tables WHERE schemaname = $1 AND tablename = 'version'"
+        if not await connection.fetchval(known, self.name):
             return 0
         return int(await connection.fetchval(self.sql("SELECT coalesce(max(number), 0) FROM planar.version")))
 
