@@ -178,9 +178,9 @@ if TYPE_CHECKING:
     from planar.providers.openai import OpenAI as OpenAI
     from planar.providers.openai_compatible import OpenAICompatible as OpenAICompatible
     from planar.quotas import MemoryQuotaStore as MemoryQuotaStore
-    from planar.quotas.slabs import SlabQuotaStore as SlabQuotaStore
-    from planar.quotas.redis import RedisQuotaStore as RedisQuotaStore
     from planar.quotas.postgres import PostgresQuotaStore as PostgresQuotaStore
+    from planar.quotas.redis import RedisQuotaStore as RedisQuotaStore
+    from planar.quotas.slabs import SlabQuotaStore as SlabQuotaStore
     from planar.quotas.sqlite import SQLiteQuotaStore as SQLiteQuotaStore
     from planar.routing import OrderedRouter as OrderedRouter
     from planar.telemetry import NullTelemetry as NullTelemetry

@@ -20,8 +20,6 @@ SWEEP = 16
 TOMBSTONE = 15 * 60 * SECOND
 """How long a lease that has ended is remembered for calls that are repeated."""
 
-State: TypeAlias = Literal["active", "settled", "released", "charged", "lapsed"]
-
 HOLDS_READ = 512
 """At most so many leases are read to say when there will be room; they are the oldest."""
 
