@@ -46,12 +46,10 @@ def test_the_bill_convicts_a_store_that_releases_what_was_dispatched(tmp_path: P
 class ManyProcesses:
     """What a store that processes share has to bear. A subclass gives the `url` of an empty one."""
 
-    STORE = OPENED
-
     def test_workers_that_are_killed_or_stopped_never_overspend(self, url: str, tmp_path: Path) -> None:
         outcome = spend(
             Plan(budget=800 * KILLS),
-            store=self.STORE,
+            store=OPENED,
             url=url,
             folder=tmp_path,
             disturbances=lambda fleet: [fleet.kill_one] * KILLS + [fleet.pause_one] * 3,
@@ -64,13 +62,13 @@ class ManyProcesses:
     def test_with_512_requests_in_flight_nearly_all_is_used(self, url: str, tmp_path: Path) -> None:
         plan = Plan(budget=16_000, tasks=64, ttl=60.0, crowded=False)
 
-        outcome = spend(plan, store=self.STORE, url=url, folder=tmp_path)
+        outcome = spend(plan, store=OPENED, url=url, folder=tmp_path)
 
         outcome.check(least=0.99)
 
 
 class OneServer:
-    """What is true of a store on a server whatever happens to the server."""
+    """What a store on a server has to bear beside that. A subclass gives the `server`, too."""
 
     def test_no_acknowledged_settle_is_lost_by_a_server_that_is_killed(
         self, url: str, server: Server, tmp_path: Path
@@ -88,12 +86,11 @@ class OneServer:
             time.sleep(3)
             server.resume()
 
-        outcome = disturbed(url, tmp_path, pause, times=1)
+        outcome = disturbed(url, tmp_path, pause, times=1, ttl=2.0)
 
         outcome.check(least=0.85)
 
 
-@pytest.mark.skipif(find_spec("planar.quotas.sqlite") is None, reason="there is no such store yet")
 class TestSqlite(ManyProcesses):
     @pytest.fixture
     def url(self, tmp_path: Path) -> str:
@@ -135,7 +132,7 @@ class TestPostgres(ManyProcesses, OneServer):
         outcome.check(least=0.99)
 
 
-def disturbed(url: str, folder: Path, disturb: Callable[[], object], *, times: int) -> Outcome:
+def disturbed(url: str, folder: Path, disturb: Callable[[], object], *, times: int, ttl: float = 20.0) -> Outcome:
     """Spend while something is done to the store, a few times at random moments."""
 
     def once() -> None:
@@ -144,4 +141,5 @@ def disturbed(url: str, folder: Path, disturb: Callable[[], object], *, times: i
     def disturbances(_: Fleet) -> list[Callable[[], None]]:
         return [once] * times
 
-    return spend(Plan(budget=6_000), store=OPENED, url=url, folder=folder, disturbances=disturbances)
+    plan = Plan(budget=6_000, ttl=ttl)
+    return spend(plan, store=OPENED, url=url, folder=folder, disturbances=disturbances)
