@@ -60,7 +60,7 @@ class ManyProcesses:
         assert outcome.kinds["correction"] > 0
 
     def test_with_512_requests_in_flight_nearly_all_is_used(self, url: str, tmp_path: Path) -> None:
-        plan = Plan(budget=16_000, tasks=64, ttl=60.0, crowded=False)
+        plan = Plan(budget=10_000, tasks=64, ttl=60.0, crowded=False)
 
         outcome = spend(plan, store=OPENED, url=url, folder=tmp_path)
 
