@@ -85,13 +85,13 @@ class Customer:
 
     async def spend_all(self) -> None:
         """Make requests, one after another, until every tenant is refused the smallest because all is spent."""
-        patience = self._pace
+        patience = 4 * self._pace
         while self._tenants:
             tenant = self._chance.choice(self._tenants)
             most = 1 if tenant in self._low else self._chance.randint(1, MOST)
             try:
                 await self._request(tenant, most)
-                patience = self._pace
+                patience = 4 * self._pace
             except QuotaExceededError as refusal:
                 self._refused(tenant, most, refusal)
                 if refusal.kind == "busy":

@@ -167,7 +167,7 @@ def test_eight_threads_use_all_of_a_budget_and_not_more():
 
 @pytest.mark.anyio
 async def test_512_tasks_use_all_of_a_budget_and_not_more():
-    plan = Plan(budget=10_000, workers=1, tasks=512, crowded=False)
+    plan = Plan(budget=10_000, workers=1, tasks=512, ttl=60.0, crowded=False)
     print(plan)
     store, till = MemoryQuotaStore(limits=limits_of(plan)), Till()
 
@@ -179,7 +179,7 @@ async def test_512_tasks_use_all_of_a_budget_and_not_more():
 
 @pytest.mark.anyio
 async def test_512_tasks_that_fall_over_and_settle_nothing_waste_little_of_a_budget():
-    plan = Plan(budget=10_000, workers=1, tasks=512, ttl=1.0, crowded=False)
+    plan = Plan(budget=10_000, workers=1, tasks=512, ttl=3.0, crowded=False)
     print(plan)
     store, till = MemoryQuotaStore(limits=limits_of(plan)), Till()
     customer = till.customer(store, plan, "crowd")
