@@ -35,7 +35,7 @@ class Forgetful(MemoryQuotaStore):
 def test_the_bill_convicts_a_store_that_releases_what_was_dispatched(tmp_path: Path):
     plan = Plan(budget=4_000, ttl=1.0, pace=0.1)
     with served(Forgetful(), tmp_path) as url:
-        outcome = spend(plan, store=SERVED, url=url, folder=tmp_path, disturbances=lambda fleet: [fleet.kill_one] * 8)
+        outcome = spend(plan, store=SERVED, url=url, folder=tmp_path, disturbances=lambda fleet: [fleet.kill_one] * 16)
 
     with pytest.raises(AssertionError, match="of the budget is on the bill"):
         outcome.check(least=0.85)
