@@ -45,7 +45,7 @@ local function move(lease, held, actual, ends)
 end
 
 local function settle_part(lease, part)
-  local before = lease_of(part.id)
+  local before = part.id == id and lease or lease_of(part.id)  -- one table for one lease: it is kept at the end
   if before and before[FIRST] then
     if not part.settled then
       return told(before[FIRST], true)
@@ -98,7 +98,7 @@ end
 
 local function split()
   local lease = lease_of(id)
-  if phase_of(lease) == '' then
+  if phase_of(lease) == '' and not (lease and lease[FIRST]) then  -- one that was charged is known as long as its rows
     return { 'fate', '' }
   end
   if lease[TENANT] ~= tenant then

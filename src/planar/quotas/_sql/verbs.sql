@@ -522,7 +522,8 @@ DECLARE
 BEGIN
     SELECT e.at INTO v_at FROM planar.enter(split_part(p_tenant, '/', 1), p_now, false) AS e;
     PERFORM planar.sweep(split_part(p_tenant, '/', 1), v_at, 16);
-    v_lease := planar.find(p_id, v_at);
+    SELECT * INTO v_lease FROM planar.lease l  -- one that was charged is known for as long as its rows are
+    WHERE l.id = p_id AND (l.state IN ('active', 'settled', 'charged') OR l.wake > v_at);
     verdict := CASE WHEN v_lease.id IS NULL THEN 'unknown' WHEN v_lease.tenant <> p_tenant THEN 'another tenant' END;
     IF verdict IS NULL THEN
         SELECT 'taken', id INTO verdict, told FROM unnest(p_ids) AS id WHERE planar.is_taken(id, p_tenant, v_at) LIMIT 1;
