@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from effort import examples
 from planar.errors import InvalidRequestError, QuotaExceededError
 from planar.quotas import MemoryQuotaStore
+from planar.quotas._slab_state import fits, plus
 from planar.quotas.slabs import SlabQuotaStore
 from planar.testing.clock import FakeClock
 from planar.types import Amount, Charge, Lease, LeaseId, Limit
@@ -70,7 +71,7 @@ class SlabMachine(RuleBasedStateMachine):
         self.run(self.memory.set_limits("a", Limit(dimension="nano_usd", amount=money, window="total"), *rates))
         self.run(self.memory.set_limits("a/b", Limit.tokens(tokens, per="day")))
 
-    @rule(process=st.integers(0, 1), tenant=st.sampled_from(TENANTS), hold=amounts, count=st.integers(1, 12))
+    @rule(process=st.integers(0, 1), tenant=st.sampled_from(TENANTS), hold=amounts, count=st.integers(1, 20))
     def requests_come(self, process: int, tenant: str, hold: Amount, count: int) -> None:
         for _ in range(count):
             self.made += 1
@@ -165,6 +166,16 @@ class SlabMachine(RuleBasedStateMachine):
         assert self.refusal is None or self.refusal.requested > self.refusal.remaining
 
     @invariant()
+    def what_is_shared_out_is_held(self) -> None:
+        now = self.memory._now()
+        for process in self.processes:
+            for slab in process._keeper.slabs.values():
+                record = self.memory._engine._leases.get(slab.lease.id, now)
+                if record is not None and record.state == "active" and record.expires > now:
+                    shared = plus(slab.free, slab.held())
+                    assert fits(shared, (record.costs[1], record.costs[2], record.costs[4]))
+
+    @invariant()
     def the_store_counts_no_more_than_the_limits(self) -> None:
         if self.money:
             [money, *_] = self.counts("a")
@@ -220,4 +231,4 @@ class SlabMachine(RuleBasedStateMachine):
 
 
 TestSlabMachine = SlabMachine.TestCase
-TestSlabMachine.settings = settings(examples(60), stateful_step_count=40, suppress_health_check=[HealthCheck.too_slow])
+TestSlabMachine.settings = settings(examples(50), stateful_step_count=40, suppress_health_check=[HealthCheck.too_slow])

@@ -12,7 +12,7 @@ from counted_store import CountedStore, LoopClock
 from planar.errors import ConfigurationError, InvalidRequestError, QuotaExceededError, StoreError, UnknownPriceError
 from planar.quotas import MemoryQuotaStore
 from planar.quotas.slabs import SlabQuotaStore
-from planar.testing import virtual_backend
+from planar.testing import FakeClock, virtual_backend
 from planar.types import Amount, Charge, Lease, LeaseId, LedgerEntry, Limit
 
 HOLD = Amount(input_tokens=100, output_tokens=50, nano_usd=1_000)
@@ -373,6 +373,30 @@ async def test_a_process_that_is_killed_is_charged_what_its_slabs_held() -> None
     assert 5_000 <= report.nano_usd <= 20_000
     assert report.held == NOTHING
     assert all(row.kind == "expired" for row in await rows(far))
+
+
+async def test_a_process_that_stood_still_is_charged_once_and_corrects_it() -> None:
+    clock = FakeClock()
+    memory = MemoryQuotaStore(clock=clock)
+    store = SlabQuotaStore(memory, clock=clock, idle=3_600)
+    await warm_up(store)
+    leases = [await reserve(store, f"{number}") for number in range(5)]
+    for lease in leases[:4]:
+        await store.dispatched(lease)
+    clock.advance(200)
+    presumed = (await memory.usage("acme")).nano_usd
+
+    sums: list[int] = []
+    for lease in leases[:4]:
+        await store.settle(lease, charge=Charge(amount=USED))
+        sums.append((await memory.usage("acme")).nano_usd)
+
+    assert presumed > 5_000  # the whole slab, while nobody knows better
+    assert sums == [3_600, 3_200, 2_800, 2_400]
+    with pytest.raises(InvalidRequestError):
+        await store.dispatched(leases[4])
+    await store.aclose()
+    assert (await memory.usage("acme")).held == NOTHING
 
 
 async def test_a_row_that_could_not_be_written_is_written_when_it_is_settled_again() -> None:
