@@ -342,7 +342,7 @@ async def test_a_request_that_is_kept_alive_keeps_its_slab_alive() -> None:
 
 
 async def test_requests_of_a_new_day_are_of_its_budget() -> None:
-    store, far = stores(Limit(dimension="nano_usd", amount=40_000, window="day"), share=100, life=60)
+    store, far = stores(Limit(dimension="nano_usd", amount=40_000, window="day"), share=100, life=60, idle=60)
     midnight = 86_400 - LoopClock().time() % 86_400
     await anyio.sleep(midnight - 3)
     await warm_up(store, 30)
