@@ -3,16 +3,19 @@
 local ID, KIND, DIMENSION, AMOUNT, STOPS, PAYS, RANK = 1, 2, 3, 4, 5, 6, 7
 local WINDOW, ROLLING, RATE = 1, 2, 3
 -- Of a window: PERIOD ('day UTC', 'total', 'none') and its spans. Leases live on in the span that they reserved in.
+-- Empty lists are `false`: to pack and unpack a table takes longer than all that is decided with it.
 local PERIOD, SHARE, ALERTS, SPAN, OLD, SPANS = 8, 9, 10, 11, 12, 13
 local NUMBER, START, END, USED, HELD, ALERTED, NOTABLE, LIVE, CHILDREN = 1, 2, 3, 4, 5, 6, 7, 8, 9
 -- Of a rolling budget.
 local LENGTH, R_USED, R_HELD, NEWEST, BUCKETS = 8, 9, 10, 11, 12
-local COUNT = 60
+local SLICES = 60
 -- Of a rate.
 local UNIT, CAPACITY, LEVEL, AT = 8, 9, 10, 11
 
 local REQUESTS, MONEY = 1, 5 -- dimensions, as places among costs
 local GATE, TOKEN_BOUND, MONEY_BOUND = 0, 1, 2 -- ranks; the others are 3
+
+local NOTHING = {}
 
 -- Percentages without a product that a double could not hold.
 local function share_of(amount, percent)
@@ -28,7 +31,7 @@ end
 -- See from where on there is something to tell of what is used.
 local function watch(cell, span)
   local notable = NEVER
-  for _, percent in ipairs(cell[ALERTS]) do
+  for _, percent in ipairs(cell[ALERTS] or NOTHING) do
     if percent > span[ALERTED] then
       notable = math.min(notable, threshold(cell[AMOUNT], percent))
     end
@@ -41,7 +44,7 @@ end
 
 local function new_span(cell, from, to)
   cell[SPANS] = cell[SPANS] + 1
-  local span = { cell[SPANS], from, to, 0, 0, 0, NEVER, 0, {} }
+  local span = { cell[SPANS], from, to, 0, 0, 0, NEVER, 0, cell[SHARE] > 0 and {} }
   watch(cell, span)
   return span
 end
@@ -68,6 +71,11 @@ local function ask_for_windows(names)
   return #periods > 0 and { 'windows', now, periods } or nil
 end
 
+local function keep_old(cell, span)
+  cell[OLD] = cell[OLD] or {}
+  table.insert(cell[OLD], span)
+end
+
 -- The current span, opened if need be.
 local function current(cell, name)
   local span = cell[SPAN]
@@ -75,7 +83,7 @@ local function current(cell, name)
     return span
   end
   if span[LIVE] > 0 then
-    table.insert(cell[OLD], span)
+    keep_old(cell, span)
   end
   local window = bounds[cell[PERIOD]]
   cell[SPAN] = new_span(cell, window[1], window[2])
@@ -91,7 +99,7 @@ local function span_of(cell, number)
   if cell[SPAN][NUMBER] == number then
     return cell[SPAN]
   end
-  for place, span in ipairs(cell[OLD]) do
+  for place, span in ipairs(cell[OLD] or NOTHING) do
     if span[NUMBER] == number then
       return span, place
     end
@@ -117,7 +125,7 @@ end
 
 local function bucket(cell, at)
   local rest = at % cell[LENGTH]
-  return (at - rest) / cell[LENGTH] * COUNT + floor(rest * COUNT / cell[LENGTH])
+  return (at - rest) / cell[LENGTH] * SLICES + floor(rest * SLICES / cell[LENGTH])
 end
 
 local function forget(cell, at)
@@ -126,7 +134,7 @@ local function forget(cell, at)
     cell[NEWEST] = newest
     local buckets = cell[BUCKETS]
     for number, used in pairs(buckets) do
-      if number < newest - COUNT then
+      if number < newest - SLICES then
         cell[R_USED] = cell[R_USED] - used
         buckets[number] = nil
       end
@@ -139,7 +147,7 @@ local function book(cell, amount, at)
   if number > cell[NEWEST] then
     forget(cell, at)
   end
-  if number >= cell[NEWEST] - COUNT then
+  if number >= cell[NEWEST] - SLICES then
     cell[BUCKETS][number] = (cell[BUCKETS][number] or 0) + amount
     cell[R_USED] = cell[R_USED] + amount
   end
@@ -215,7 +223,7 @@ local function marks_of(told)
     overdrawn = overdrawn or (cell[PAYS] == 1 and used > cell[AMOUNT])
     if cell[KIND] == WINDOW then
       local before = span[ALERTED]
-      for _, percent in ipairs(cell[ALERTS]) do
+      for _, percent in ipairs(cell[ALERTS] or NOTHING) do
         if percent > before and used >= threshold(cell[AMOUNT], percent) then
           span[ALERTED] = percent
           alerts[#alerts + 1] = table.concat(

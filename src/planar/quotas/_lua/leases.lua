@@ -10,7 +10,7 @@ local CHARGED_IN, CHARGED_OUT, CHARGED_NANO, BOOKED_AT, SUM, FIRST, ANSWER, GUES
 local UNKNOWN = -1 -- money of which nobody knows the price; room that nothing bounds
 local REMEMBERED = 15 * 60 * 1000000
 local SWEEP = 16
-local NOTHING = { 0, 0, 0, 0, 0, 0 }
+local NO_COSTS = { 0, 0, 0, 0, 0, 0 } -- nothing was used
 local PRESUMED = '{"flags":["estimated"]}'
 
 local function lease_of(id)
@@ -59,6 +59,7 @@ local function leave(cell, span)
   if span[LIVE] == 0 and span ~= cell[SPAN] then
     local _, place = span_of(cell, span[NUMBER])
     table.remove(cell[OLD], place)
+    cell[OLD] = #cell[OLD] > 0 and cell[OLD]
   end
 end
 
@@ -107,7 +108,7 @@ end
 local function expire(id, lease)
   local held, at = held_by(lease), lease[EXPIRES]
   if lease[DISPATCHED] == 0 then
-    settle_parts(lease, held, NOTHING, at, true)
+    settle_parts(lease, held, NO_COSTS, at, true)
     finish(id, lease, 'lapsed')
   else
     local counted = held_by(lease)

@@ -31,7 +31,7 @@ local function release(lease)
   if lease[DISPATCHED] == 1 then
     return { 'dispatched' }
   end
-  settle_parts(lease, held_by(lease), NOTHING, now, true)
+  settle_parts(lease, held_by(lease), NO_COSTS, now, true)
   finish(id, lease, 'released')
   keep(id, lease)
   return 'ok'

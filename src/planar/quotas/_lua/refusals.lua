@@ -41,7 +41,7 @@ local function snapshot(cell, span, name)
   if cell[KIND] == ROLLING then
     return { name, place, cell[R_USED], cell[R_HELD], cell[NEWEST], flat(cell[BUCKETS]) }
   end
-  return { name, place, span[START], span[END], span[USED], span[HELD], flat(span[CHILDREN]) }
+  return { name, place, span[START], span[END], span[USED], span[HELD], flat(span[CHILDREN] or NOTHING) }
 end
 
 -- `seen`: {cell, span, child, name, cost, own} of each counter without room. The answer is the refusal as data.

@@ -10,13 +10,13 @@ local function numbers(list)
   for number in string.gmatch(list, '%d+') do
     found[#found + 1] = tonumber(number)
   end
-  return found
+  return #found > 0 and found
 end
 
 -- Take another amount or policy. What has been reached by now counts as told: nobody crossed it.
 local function change(cell)
   local span, reached = cell[SPAN], 0
-  for _, percent in ipairs(cell[ALERTS]) do
+  for _, percent in ipairs(cell[ALERTS] or NOTHING) do
     if span[USED] >= threshold(cell[AMOUNT], percent) then
       reached = percent
     end
@@ -38,7 +38,7 @@ local function adapt(cell, place)
     local reached = change(cell)
     cell[SPAN][ALERTED] = anew and reached or math.max(cell[SPAN][ALERTED], reached)
     watch(cell, cell[SPAN])
-    for _, span in ipairs(cell[OLD]) do -- an old window is judged by the new limit, with what it had told
+    for _, span in ipairs(cell[OLD] or NOTHING) do -- an old window is judged by the new limit, with what it had told
       watch(cell, span)
     end
   end
@@ -53,7 +53,7 @@ local function make(id, place)
     local period = ARGV[place + 7]
     local window = bounds[period] or { -1, MOST } -- what never ends needs no calendar
     cell[PERIOD], cell[SHARE], cell[ALERTS] = period, tonumber(ARGV[place + 8]), numbers(ARGV[place + 9])
-    cell[SPAN], cell[OLD], cell[SPANS] = false, {}, 0
+    cell[SPAN], cell[OLD], cell[SPANS] = false, false, 0
     cell[SPAN] = new_span(cell, window[1], window[2])
   elseif cell[KIND] == ROLLING then
     cell[LENGTH], cell[R_USED], cell[R_HELD], cell[NEWEST], cell[BUCKETS] = tonumber(ARGV[place + 7]), 0, 0, 0, {}
@@ -124,7 +124,7 @@ local function adopt(cell, lease, path, depth, parts)
     span = cell[SPAN]
     if lease[RESERVED_AT] < span[START] then
       span = new_span(cell, lease[RESERVED_AT], span[START])
-      table.insert(cell[OLD], span)
+      keep_old(cell, span)
     end
     span[LIVE] = span[LIVE] + 1
   end

@@ -83,14 +83,14 @@ local function shrink(lease)
   local kept = { tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]) }
   local none = kept[1] == 0 and kept[2] == 0 and kept[3] == 0
   if lease[PHASE] == 'active' and none then
-    move(lease, held_by(lease), NOTHING, true)
+    move(lease, held_by(lease), NO_COSTS, true)
     finish(id, lease, 'released')
   elseif lease[PHASE] == 'active' then
     local rest, spare = share_in(lease, kept), held_by(lease)
     for dimension = 1, 6 do
       spare[dimension] = (dimension == 1 or dimension == 6) and 0 or spare[dimension] - rest[dimension]
     end
-    move(lease, spare, NOTHING, false)
+    move(lease, spare, NO_COSTS, false)
   elseif lease[PHASE] == 'charged' and none then
     settle_again(id, lease, path, { 0, 0, 0, 0, '', '' })
   end
