@@ -3,7 +3,7 @@
 local ID, KIND, DIMENSION, AMOUNT, STOPS, PAYS, RANK = 1, 2, 3, 4, 5, 6, 7
 local WINDOW, ROLLING, RATE = 1, 2, 3
 -- Of a window: PERIOD ('day UTC', 'total', 'none') and its spans. Leases live on in the span that they reserved in.
--- Empty lists are `false`: to pack and unpack a table takes longer than all that is decided with it.
+-- Empty lists are `false`: a table takes long to pack.
 local PERIOD, SHARE, ALERTS, SPAN, OLD, SPANS = 8, 9, 10, 11, 12, 13
 local NUMBER, START, END, USED, HELD, ALERTED, NOTABLE, LIVE, CHILDREN = 1, 2, 3, 4, 5, 6, 7, 8, 9
 -- Of a rolling budget.
@@ -87,7 +87,7 @@ local function current(cell, name)
   end
   local window = bounds[cell[PERIOD]]
   cell[SPAN] = new_span(cell, window[1], window[2])
-  changed[name] = true
+  changed[name] = REBUILT
   return cell[SPAN]
 end
 
@@ -231,6 +231,7 @@ local function marks_of(told)
         end
       end
       watch(cell, span)
+      changed[name] = REBUILT
     end
   end
   return overdrawn, table.concat(alerts, ';')
@@ -272,7 +273,7 @@ local function amend(path, delta, reserved_at, booked_at)
     if notable then
       told[#told + 1] = { cell, span, name }
     end
-    changed[name] = true
+    touch(name, cell, span)
   end
   return marks_of(told)
 end

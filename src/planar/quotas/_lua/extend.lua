@@ -51,7 +51,7 @@ local function extend()
     local cost = delta[cell[DIMENSION]]
     if cost ~= 0 then
       hold(cell, span, child, cost)
-      changed[name] = true
+      touch(name, cell, span)
     end
   end)
   lease[HELD_IN], lease[HELD_OUT], lease[HELD_NANO] = tokens_in, tokens_out, nano

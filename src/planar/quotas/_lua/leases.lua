@@ -74,7 +74,7 @@ local function settle_parts(lease, held, actual, at, ends)
     if span and ends then
       leave(cell, span)
     end
-    changed[name] = true
+    touch(name, cell, span)
   end)
   return marks_of(told)
 end

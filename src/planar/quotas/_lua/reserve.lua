@@ -35,7 +35,7 @@ local function take(rows, costs)
         span[LIVE] = span[LIVE] + 1
       end
     end
-    changed[row[2]] = true
+    touch(row[2], cell, span)
   end
   return parts, left[TOKEN_BOUND], left[MONEY_BOUND]
 end

@@ -183,7 +183,7 @@ local function set_limits(before)
   if gone or #fresh > 0 then
     move_live_leases(fresh, kept)
   end
-  scopes[scope], changed[scope], tree[KNOWN] = cells, true, 1
+  scopes[scope], changed[scope], tree[KNOWN] = cells, REBUILT, 1
   call('HSET', STATE, TREE .. scope, ARGV[4], KEYS_OF .. scope, table.concat(keys, ';'))
   return 'ok'
 end
