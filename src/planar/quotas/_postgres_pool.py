@@ -23,7 +23,7 @@ except ModuleNotFoundError as error:
 
 T = TypeVar("T")
 _errors: Any = asyncpg.exceptions
-_create_pool: Any = cast(Any, asyncpg).create_pool
+_connect: Any = cast(Any, asyncpg).connect
 
 _FAILURES: tuple[type[Exception], ...] = (
     asyncpg.PostgresError,
@@ -85,24 +85,50 @@ class Connection(Protocol):
         """Whether it was closed by either side."""
         ...
 
+    async def close(self) -> None:
+        """Say goodbye to the server."""
+        ...
 
-class _Pool(Protocol):
-    def acquire(self, *, timeout: float | None = None) -> AbstractAsyncContextManager[Connection]: ...
-
-    async def close(self) -> None: ...
-
-    def terminate(self) -> None: ...
-
-    async def expire_connections(self) -> None: ...
+    def terminate(self) -> None:
+        """Close the connection now, whatever is being done on it."""
+        ...
 
 
 class _Home:
-    """What one event loop has."""
+    """What one event loop has. (asyncpg's own pool takes longer to lend a connection than PostgreSQL to answer.)"""
 
-    def __init__(self) -> None:
+    def __init__(self, size: int) -> None:
         self.pid = os.getpid()
-        self.lock = asyncio.Lock()
-        self.pool: _Pool | None = None
+        self.slots = asyncio.Semaphore(size)
+        self.opening = asyncio.Lock()
+        self.prepared = False
+        self.closed = False
+        self._idle: list[Connection] = []
+
+    def take(self) -> Connection | None:
+        """A connection that is free: the one that was used last."""
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.is_closed():
+                return connection
+        return None
+
+    def give(self, connection: Connection) -> None:
+        """Take a connection back."""
+        if self.closed:
+            connection.terminate()
+        else:
+            self._idle.append(connection)
+
+    def drop(self) -> None:
+        """Close what is free at once."""
+        while self._idle:
+            self._idle.pop().terminate()
+
+    async def close(self) -> None:
+        """Close what is free, with a goodbye."""
+        while connection := self.take():
+            await connection.close()
 
 
 class Connections:
@@ -157,71 +183,76 @@ class Connections:
             try:
                 return await self._once(home, work)
             except _PASSING:
-                # Others in the pool may be as dead as this one, as after a restart of the server.
-                if home.pool is not None:
-                    await home.pool.expire_connections()
+                home.drop()  # others may be as dead as this one, as after a restart of the server
                 return await self._once(home, work)
         except _FAILURES as error:
             raise StoreError(f"the quota store {self._name} failed: {_words(error)}") from error
 
     async def aclose(self) -> None:
-        """Close the connections of this event loop when they are free, and those of other loops at once."""
+        """Close the connections that are free, and the others as soon as they are."""
         loop = asyncio.get_running_loop()
         with self._lock:
             homes = dict(self._homes)
             self._homes.clear()
         for each, home in homes.items():
-            if home.pool is None or home.pid != os.getpid():
-                continue
+            home.closed = True
             if each is loop:
-                await self._close(home.pool)
-            elif not each.is_closed():
-                each.call_soon_threadsafe(home.pool.terminate)
+                await self._close(home)
+            elif home.pid == os.getpid() and not each.is_closed():
+                each.call_soon_threadsafe(home.drop)
 
-    async def _close(self, pool: _Pool) -> None:
+    async def _close(self, home: _Home) -> None:
         try:
             async with asyncio.timeout(self._timeout):
-                await pool.close()
-        except TimeoutError:
-            pool.terminate()  # the server does not answer, not even to a goodbye
+                await home.close()
+        except _FAILURES:
+            home.drop()  # the server does not answer, not even to a goodbye
 
     async def _once(self, home: _Home, work: Callable[[Connection], Awaitable[T]]) -> T:
-        pool = home.pool or await self._open(home)
-        async with pool.acquire(timeout=self._timeout) as connection:
+        async with asyncio.timeout(self._timeout if home.slots.locked() else None):
+            await home.slots.acquire()
+        try:
+            connection = home.take() or await self._open(home)
             try:
-                return await work(connection)
-            except asyncpg.InterfaceError:
-                if connection.is_closed():
-                    raise ConnectionResetError("the connection was closed") from None
+                result = await work(connection)
+            except BaseException as error:
+                broke = connection.is_closed()
+                # Only where the server itself said no, nothing more is to come on this connection.
+                if isinstance(error, asyncpg.PostgresError) and not broke:
+                    home.give(connection)
+                else:
+                    connection.terminate()
+                if isinstance(error, asyncpg.InterfaceError) and broke:
+                    raise ConnectionResetError("the connection was closed") from error
                 raise
+            home.give(connection)
+            return result
+        finally:
+            home.slots.release()
 
-    async def _open(self, home: _Home) -> _Pool:
-        async with home.lock:
-            if home.pool is None:
-                pool: _Pool = await _create_pool(
-                    self._url.reveal(),
-                    min_size=0,
-                    max_size=self._size,
-                    timeout=self._timeout,
-                    reset=_nothing_to_reset,
-                    server_settings={
-                        "application_name": "planar",
-                        "default_transaction_isolation": "read committed",
-                        # Planning these statements anew, or compiling them, takes longer than running them; and what
-                        # was planned while a table was empty has to do when it is large.
-                        "plan_cache_mode": "force_generic_plan",
-                        "jit": "off",
-                        "enable_seqscan": "off",
-                    },
-                )
-                try:
-                    async with pool.acquire(timeout=self._timeout) as connection:
-                        await self._prepare(connection)
-                except BaseException:
-                    pool.terminate()
-                    raise
-                home.pool = pool
-            return home.pool
+    async def _open(self, home: _Home) -> Connection:
+        connection: Connection = await _connect(
+            self._url.reveal(),
+            timeout=self._timeout,
+            server_settings={
+                "application_name": "planar",
+                "default_transaction_isolation": "read committed",
+                # Planning these statements anew, or compiling them, takes longer than running them; and what was
+                # planned while a table was empty has to do when it is large.
+                "plan_cache_mode": "force_generic_plan",
+                "jit": "off",
+                "enable_seqscan": "off",
+            },
+        )
+        try:
+            async with home.opening:
+                if not home.prepared:
+                    await self._prepare(connection)
+                    home.prepared = True
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
 
     def _home(self) -> _Home:
         try:
@@ -236,7 +267,7 @@ class Connections:
             with self._lock:
                 home = self._homes.get(loop)
                 if home is None or home.pid != os.getpid():
-                    home = self._homes[loop] = _Home()
+                    home = self._homes[loop] = _Home(self._size)
         return home
 
 
@@ -246,10 +277,6 @@ def nameable(url: str) -> str:
     where = parts.netloc.rpartition("@")[2]
     user = (parts.username or "") + "@" if parts.username else ""
     return f"{parts.scheme}://{user}{where}{parts.path}"
-
-
-async def _nothing_to_reset(connection: object) -> None:
-    """Our statements leave nothing behind; asyncpg's own way of asking would cost a round trip each time."""
 
 
 def _words(error: Exception) -> str:

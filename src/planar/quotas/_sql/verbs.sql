@@ -580,6 +580,10 @@ BEGIN
         END IF;
         RETURN;
     END IF;
+    IF v_whole.state IN ('settled', 'charged') THEN
+        SELECT c.input_tokens, c.output_tokens, c.usd INTO v_whole.input_tokens, v_whole.output_tokens, v_whole.nano_usd
+        FROM planar.counted(p_whole) AS c;
+    END IF;
     v_held := planar.share_of(v_whole, p_held_input, p_held_output, p_held_usd);
     v_actual := planar.costs(p_input, p_output, coalesce(p_usd, v_held[5]));
     v_actual[6] := 0;
