@@ -15,7 +15,7 @@ from postgres_stores import empty_postgres
 
 import servers
 from planar.errors import ConfigurationError, InvalidRequestError, QuotaExceededError, StoreError, UnknownTenantError
-from planar.quotas import _postgres_schema, postgres
+from planar.quotas import _postgres_books, _postgres_schema
 from planar.quotas.postgres import PostgresQuotaStore
 from planar.testing.clock import FakeClock
 from planar.types import Amount, Charge, Lease, LeaseId, LedgerEntry, Limit
@@ -246,7 +246,7 @@ async def test_limits_are_set_when_the_store_is_opened(url: str) -> None:
 
 
 async def test_the_ledger_is_read_a_page_at_a_time(store: PostgresQuotaStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postgres, "PAGE", 3)
+    monkeypatch.setattr(_postgres_books, "PAGE", 3)
     written = [await spend(store, tenant) for tenant in ("a", "b/c", "a/d", "b", "a", "a", "a/d", "a")]
     rows = store.ledger()
 
@@ -300,10 +300,9 @@ async def test_a_new_version_makes_the_functions_anew_and_keeps_the_rows(
     await old.aclose()
     monkeypatch.setattr(_postgres_schema, "VERSION", 2)
     monkeypatch.setitem(_postgres_schema.STEPS, 2, "readers.sql")  # any script that can be run on the tables of now
-    monkeypatch.setattr(_postgres_schema, "FUNCTIONS", ("counters.sql", "verbs.sql", "readers.sql"))
     await ask(
         fresh_url,
-        "DROP FUNCTION planar.due, planar.counts, planar.held, planar.seen, planar.leases_within,"
+        "DROP FUNCTION planar.due, planar.counts, planar.seen, planar.leases_within,"
         " planar.seen_on_path, planar.seen_in_parts, planar.expire_all",
     )
 

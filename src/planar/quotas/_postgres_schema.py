@@ -15,7 +15,7 @@ VERSION = 1
 STEPS: dict[int, str] = {1: "tables.sql"}
 """What makes each version of the tables out of the one before."""
 
-FUNCTIONS = ("counters.sql", "verbs.sql", "readers.sql")
+FUNCTIONS = ("counters.sql", "verbs.sql", "parts.sql", "readers.sql")
 """Made anew with every version."""
 
 _IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]{0,62}")

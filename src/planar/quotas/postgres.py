@@ -11,7 +11,7 @@ from planar.errors import ConfigurationError, InvalidRequestError, PlanarError, 
 from planar.protocols import Clock
 from planar.quotas._calendar import SECOND, period, zone
 from planar.quotas._engine import microseconds
-from planar.quotas._measures import FOREVER
+from planar.quotas._postgres_books import Book
 from planar.quotas._postgres_limits import LimitWriter
 from planar.quotas._postgres_pool import Connection, Connections, Row
 from planar.quotas._postgres_rows import (
@@ -43,9 +43,6 @@ from planar.types import (
     UsageReport,
 )
 
-PAGE = 500
-"""Rows of the book that are read at a time."""
-
 _RESERVE = """
 SELECT verdict, at, told, (lease).* FROM planar.reserve($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 """
@@ -66,32 +63,6 @@ _RELEASE = "SELECT verdict FROM planar.release($1, $2, $3, $4)"
 _REFUND = "SELECT verdict, (entry).* FROM planar.refund($1, $2, $3, $4, $5, $6, $7)"
 _COUNTS = "SELECT limit_json, used, held FROM planar.counts($1, $2)"
 _LIMITS = "SELECT limit_json FROM planar.cell WHERE scope = $1 ORDER BY place"
-_HELD = "SELECT input_tokens, output_tokens, nano_usd, concurrent FROM planar.held($1, $2)"
-_NEWEST = "SELECT coalesce(max(number), 0) FROM planar.ledger"
-_DUE = "SELECT root FROM planar.due($1) AS root"
-_EXPIRE = "SELECT planar.expire_all($1, $2)"
-_BOOK = """
-SELECT l.* FROM planar.ledger l
-WHERE (l.time, l.number) > ($1, $2) AND l.time < $3 AND l.number <= $4
-ORDER BY l.time, l.number LIMIT $5
-"""
-_BOOK_OF_SCOPE = """
-SELECT l.* FROM planar.ledger l
-WHERE l.root = split_part($6, '/', 1) AND (l.tenant = $6 OR starts_with(l.tenant, $6 || '/'))
-    AND (l.time, l.number) > ($1, $2) AND l.time < $3 AND l.number <= $4
-ORDER BY l.time, l.number LIMIT $5
-"""
-_SUMS = """
-SELECT CASE WHEN $4 THEN l.tenant ELSE $1 END AS tenant, CASE WHEN $5 THEN l.deployment ELSE '' END AS deployment,
-    CASE WHEN $6 THEN l.time / 900000000 ELSE 0 END AS quarter,
-    count(*) FILTER (WHERE l.kind IN ('settled', 'expired')) AS requests,
-    sum(l.input_tokens) AS input_tokens, sum(l.output_tokens) AS output_tokens,
-    coalesce(sum(l.nano_usd), 0) AS nano_usd, count(*) FILTER (WHERE l.nano_usd IS NULL) AS unpriced
-FROM planar.ledger l
-WHERE l.root = split_part($1, '/', 1) AND (l.tenant = $1 OR starts_with(l.tenant, $1 || '/'))
-    AND l.time >= $2 AND l.time < $3
-GROUP BY 1, 2, 3
-"""
 
 
 class PostgresQuotaStore:
@@ -153,6 +124,7 @@ class PostgresQuotaStore:
         self._limits = {TenantPath(scope): tuple(bounds) for scope, bounds in (limits or {}).items()}
         self._prepared = False
         self._connections = Connections(url, size=pool_size, timeout=timeout, prepare=self._prepare)
+        self._book = Book(self._connections, self._schema)
         self._sql = self._schema.sql
         self._reserve, self._extend = self._sql(_RESERVE), self._sql(_EXTEND)
         self._settle, self._release = self._sql(_SETTLE), self._sql(_RELEASE)
@@ -229,6 +201,8 @@ class PostgresQuotaStore:
             refuse_extend(row["told"], lease.tenant, row["at"])
         if verdict == "unpriced":
             refuse_unknown_price(row["told"], row["deployment"])
+        if verdict == "too much":
+            raise InvalidRequestError(f"lease {lease.id} cannot hold more than 2**53 of anything", param="more")
         if verdict != "granted":
             raise _complaint(lease.id, verdict, "cannot be extended")
         return lease_of(row)
@@ -351,22 +325,7 @@ class PostgresQuotaStore:
             ConfigurationError: This machine does not know the time zone.
         """
         fold = UsageFold(tenant, by=by, tz=tz)
-        held = await self._connections.row(self._sql(_HELD), fold.scope, self._now())
-        rows = await self._connections.rows(
-            self._sql(_SUMS),
-            fold.scope,
-            _first(since),
-            FOREVER if until is None else _first(until),
-            "tenant" in by,
-            "deployment" in by,
-            "day" in by,
-        )
-        for row in rows:
-            fold.add_sums(_Summed(row), requests=row["requests"], unpriced=row["unpriced"])
-        amount = Amount(
-            input_tokens=held["input_tokens"], output_tokens=held["output_tokens"], nano_usd=held["nano_usd"]
-        )
-        return fold.report(held=amount, concurrent=held["concurrent"])
+        return await self._book.usage(fold, since, until, by, now=self._now())
 
     def ledger(
         self, tenant: str | None = None, *, since: float | None = None, until: float | None = None
@@ -379,7 +338,7 @@ class PostgresQuotaStore:
             UnknownTenantError: Not a tenant's name.
         """
         scope = None if tenant is None else TenantPath(tenant)
-        return _Pages(self, scope, _first(since), FOREVER if until is None else _first(until))
+        return self._book.pages(scope, since, until, now=self._now)
 
     async def set_limits(self, tenant: str, *limits: Limit) -> None:
         """Replace the limits of one scope. Leases that exist are not touched.
@@ -411,23 +370,6 @@ class PostgresQuotaStore:
         """Close the connections. A store that is used again opens new ones."""
         await self._connections.aclose()
 
-    async def begin_book(self, scope: TenantPath | None) -> int:
-        """End the leases whose time is over. The number of the newest row of the book."""
-        if scope is not None:
-            await self._connections.row(self._sql(_EXPIRE), scope.scopes[0], self._now())
-        else:
-            for row in await self._connections.rows(self._sql(_DUE), self._now()):
-                await self._connections.row(self._sql(_EXPIRE), row["root"], self._now())
-        newest = await self._connections.row(self._sql(_NEWEST))
-        return int(newest[0])
-
-    async def page(self, scope: TenantPath | None, after: tuple[int, int], until: int, newest: int) -> Sequence[Row]:
-        """The next rows of the book after a time and number."""
-        given: list[object] = [*after, until, newest, PAGE]
-        if scope is None:
-            return await self._connections.rows(self._sql(_BOOK), *given)
-        return await self._connections.rows(self._sql(_BOOK_OF_SCOPE), *given, scope)
-
     async def _prepare(self, connection: Connection) -> None:
         if self._prepared:
             return
@@ -456,62 +398,6 @@ class PostgresQuotaStore:
             return None
         self._latest = max(self._latest, round(self._clock.time() * SECOND))
         return self._latest
-
-
-class _Summed:
-    """The sums of several rows, for the fold."""
-
-    __slots__ = ("deployment", "input_tokens", "kind", "nano_usd", "output_tokens", "tenant", "time")
-
-    def __init__(self, row: Row) -> None:
-        self.kind = "settled"
-        self.tenant: str = row["tenant"]
-        self.deployment: str = row["deployment"]
-        self.input_tokens = int(row["input_tokens"])
-        self.output_tokens = int(row["output_tokens"])
-        self.nano_usd: int | None = int(row["nano_usd"])
-        self.time: float = row["quarter"] * 900.0
-
-
-class _Pages:
-    """A class, not an async generator: one that is dropped half-way has nothing to clean up."""
-
-    def __init__(self, store: PostgresQuotaStore, scope: TenantPath | None, since: int, until: int) -> None:
-        self._store = store
-        self._scope = scope
-        self._after = (since, -1)
-        self._until = until
-        self._newest: int | None = None
-        self._rows: list[Row] = []
-        self._ended = False
-
-    def __aiter__(self) -> _Pages:
-        return self
-
-    async def __anext__(self) -> LedgerEntry:
-        if self._newest is None:
-            self._newest = await self._store.begin_book(self._scope)
-        if not self._rows and not self._ended:
-            page = await self._store.page(self._scope, self._after, self._until, self._newest)
-            self._rows = list(reversed(page))
-            self._ended = len(page) < PAGE
-        if not self._rows:
-            raise StopAsyncIteration
-        row = self._rows.pop()
-        self._after = row["time"], row["number"]
-        return entry_of(row)
-
-
-def _first(since: float | None) -> int:
-    """The first microsecond that is not before a time, as rows tell theirs in seconds."""
-    if since is None:
-        return -FOREVER
-    at = round(max(-9e9, min(9e9, since)) * SECOND)
-    while (at - 1) / SECOND >= since:
-        at -= 1
-    while at / SECOND < since < 9e9:
-        at += 1
-    return at
 
 
 def _complaint(lease_id: LeaseId, verdict: str, sentence: str) -> PlanarError:

@@ -36,8 +36,9 @@ BEGIN
 END $$;
 
 CREATE FUNCTION planar.seen(c planar.cell, k planar.counter, p_tenant text, p_now bigint)
-RETURNS json LANGUAGE sql STABLE AS $$
-    SELECT json_build_object(
+RETURNS json LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN json_build_object(
         'scope', c.scope, 'limit', c.limit_json, 'start', k.start, 'until', k.until, 'held', k.held,
         'used', CASE WHEN c.kind = 'rolling' THEN planar.rolled(k.id, c.unit, p_now) ELSE k.used END,
         'alerted', k.alerted, 'level', k.level, 'at', k.at,
@@ -47,13 +48,14 @@ RETURNS json LANGUAGE sql STABLE AS $$
         'newest', CASE WHEN c.kind = 'rolling' THEN planar.bucket_of(p_now, c.unit) END,
         'buckets', CASE WHEN c.kind = 'rolling' THEN (
             SELECT json_agg(json_build_array(b.number, b.used) ORDER BY b.number) FROM planar.bucket b
-            WHERE b.counter = k.id AND b.number >= planar.bucket_of(p_now, c.unit) - 60) END)
-$$;
+            WHERE b.counter = k.id AND b.number >= planar.bucket_of(p_now, c.unit) - 60) END);
+END $$;
 
 -- At most so many of each scope that a flood of refusals stays cheap; the oldest. First to expire first.
 CREATE FUNCTION planar.leases_within(p_root text, p_scopes text[], p_besides text)
-RETURNS json LANGUAGE sql STABLE AS $$
-    SELECT coalesce(json_agg(json_build_array(
+RETURNS json LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN (SELECT coalesce(json_agg(json_build_array(
         l.tenant, l.expires, l.reserved_at, l.dispatched, l.input_tokens, l.output_tokens, coalesce(l.nano_usd, 0)
     ) ORDER BY l.expires, l.reserved_at, l.id), '[]')
     FROM planar.lease l
@@ -63,8 +65,8 @@ RETURNS json LANGUAGE sql STABLE AS $$
             WHERE x.root = p_root AND x.state = 'active' AND (x.tenant = s.scope OR starts_with(x.tenant, s.scope || '/'))
                 AND x.id IS DISTINCT FROM p_besides
             ORDER BY x.reserved_at, x.id LIMIT 512
-        ) AS inside)
-$$;
+        ) AS inside));
+END $$;
 
 -- End all leases of a tree whose time is over. Answers with the time.
 CREATE FUNCTION planar.expire_all(p_root text, p_now bigint) RETURNS bigint LANGUAGE plpgsql AS $$
@@ -101,17 +103,4 @@ BEGIN
         CASE WHEN v_at < k.until THEN k.held ELSE 0 END
     FROM planar.cell c JOIN planar.counter k ON k.id = c.counter
     WHERE c.scope = p_scope ORDER BY c.place;
-END $$;
-
--- What the living leases of a scope and its children hold, and how many they are.
-CREATE FUNCTION planar.held(p_scope text, p_now bigint)
-RETURNS TABLE (input_tokens bigint, output_tokens bigint, nano_usd bigint, concurrent bigint) LANGUAGE plpgsql AS $$
-BEGIN
-    PERFORM planar.expire_all(split_part(p_scope, '/', 1), p_now);
-    RETURN QUERY
-    SELECT coalesce(sum(l.input_tokens), 0)::bigint, coalesce(sum(l.output_tokens), 0)::bigint,
-        coalesce(sum(l.nano_usd), 0)::bigint, count(*)
-    FROM planar.lease l
-    WHERE l.root = split_part(p_scope, '/', 1) AND l.state = 'active'
-        AND (l.tenant = p_scope OR starts_with(l.tenant, p_scope || '/'));
 END $$;
