@@ -62,11 +62,11 @@ PUBLIC = """
     Planar PlanarError PostgresQuotaStore Price Provider ProviderAuthError ProviderConnectionError ProviderError
     ProviderPermissionError ProviderProtocolError ProviderQuotaError ProviderServerError ProviderTimeoutError
     QueuePolicy QuotaExceededError QuotaStore RateLimitedError Reasoning ReasoningDelta RedisQuotaStore Refusal
-    RefusalDelta RequestError Resumed RetryPolicy Route RouteExhaustedError Router RouteSelected Secret
-    SlabQuotaStore SQLiteQuotaStore StoreError Stream StreamInterruptedError Telemetry TenantError Text TextDelta
-    Timeouts Timings TokenLogprob Tool ToolCall ToolCallDelta ToolCallEnd ToolCallStart ToolChoice ToolResult
-    TruncatedStreamError UnknownModelError UnknownPriceError UnknownTenantError UnsupportedError Usage UsageGroup
-    UsageReport UsageReported __version__
+    RefusalDelta RequestError ResilientQuotaStore Resumed RetryPolicy Route RouteExhaustedError Router RouteSelected
+    Secret SlabQuotaStore SQLiteQuotaStore StoreError Stream StreamInterruptedError Telemetry TenantError Text
+    TextDelta Timeouts Timings TokenLogprob Tool ToolCall ToolCallDelta ToolCallEnd ToolCallStart ToolChoice
+    ToolResult TruncatedStreamError UnknownModelError UnknownPriceError UnknownTenantError UnsupportedError Usage
+    UsageGroup UsageReport UsageReported __version__
 """
 
 MODULE_OF_EXTRA = {

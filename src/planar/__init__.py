@@ -180,6 +180,7 @@ if TYPE_CHECKING:
     from planar.quotas import MemoryQuotaStore as MemoryQuotaStore
     from planar.quotas.postgres import PostgresQuotaStore as PostgresQuotaStore
     from planar.quotas.redis import RedisQuotaStore as RedisQuotaStore
+    from planar.quotas.resilient import ResilientQuotaStore as ResilientQuotaStore
     from planar.quotas.slabs import SlabQuotaStore as SlabQuotaStore
     from planar.quotas.sqlite import SQLiteQuotaStore as SQLiteQuotaStore
     from planar.routing import OrderedRouter as OrderedRouter
@@ -374,6 +375,7 @@ _HOMES = {
     "planar.quotas": ("MemoryQuotaStore",),
     "planar.quotas.postgres": ("PostgresQuotaStore",),
     "planar.quotas.redis": ("RedisQuotaStore",),
+    "planar.quotas.resilient": ("ResilientQuotaStore",),
     "planar.quotas.slabs": ("SlabQuotaStore",),
     "planar.quotas.sqlite": ("SQLiteQuotaStore",),
     "planar.routing": ("OrderedRouter",),

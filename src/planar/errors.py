@@ -450,6 +450,14 @@ class RouteExhaustedError(ProviderError):
 
 
 class StoreError(PlanarError):
-    """The quota store cannot be reached or answered nonsense."""
+    """The quota store cannot be reached or answered nonsense.
+
+    Attributes:
+        partial: In the middle of a stream: what had arrived.
+    """
 
     retryable = True
+
+    def __init__(self, message: str, *, partial: Completion | None = None) -> None:
+        self.partial = partial
+        super().__init__(message)

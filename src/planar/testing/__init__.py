@@ -14,6 +14,7 @@ from planar.testing.scripted import Received, ScriptedProvider, Step, pause, rep
 if TYPE_CHECKING:
     from planar.testing.fault_server import FaultServer, SeenRequest
     from planar.testing.faults import FAULTS, Fault
+    from planar.testing.faulty_store import FaultyQuotaStore
     from planar.testing.providers import ProviderContract
     from planar.testing.quotas import QuotaStoreContract
     from planar.testing.routers import RouterContract
@@ -26,6 +27,7 @@ __all__ = [
     "FakeClock",
     "Fault",
     "FaultServer",
+    "FaultyQuotaStore",
     "ProviderContract",
     "QuotaStoreContract",
     "Received",
@@ -46,6 +48,7 @@ _HOMES = {
     "FAULTS": "planar.testing.faults",
     "Fault": "planar.testing.faults",
     "FaultServer": "planar.testing.fault_server",
+    "FaultyQuotaStore": "planar.testing.faulty_store",
     "ProviderContract": "planar.testing.providers",
     "QuotaStoreContract": "planar.testing.quotas",
     "RouterContract": "planar.testing.routers",

@@ -272,6 +272,7 @@ class Lease:
         expires: On the store's clock; after it the hold is released, or charged if the call was dispatched.
         headroom: What the tightest scope could still hold beyond this lease; a field is `None` where no limit
             bounds it. `output_tokens` is what any token limit leaves, `nano_usd` what any money limit leaves.
+        provisional: Granted in this process while the store could not be reached: the store does not know of it yet.
     """
 
     id: LeaseId
@@ -280,6 +281,7 @@ class Lease:
     expires: float
     deployment: str
     headroom: Headroom
+    provisional: bool = False
 
 
 @quick
@@ -372,10 +374,15 @@ class LedgerEntry:
 @quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """What a settle or refund did: the row that now stands in the ledger."""
+    """What a settle or refund did: the row that now stands in the ledger.
+
+    Attributes:
+        spooled: The store could not be reached: the row waits on this machine's disk and is written when it can be.
+    """
 
     entry: LedgerEntry
     replayed: bool = False
+    spooled: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
