@@ -15,14 +15,13 @@ from planar.types import Amount, Charge, Lease, LeaseId, Limit, Receipt
 T = TypeVar("T")
 
 
-class Contact:
-    """The verbs of a store, each asked once and answered in time or not at all.
+class Circuit:
+    """Whether the store is away, and when it may be asked again.
 
-    After a failure the store counts as away. Nobody asks it for `pause` seconds; then one does, for all.
+    After a failure nobody asks for `pause` seconds; then one does, for all.
 
     Args:
-        timeout: Seconds that a verb may take.
-        pause: Seconds between two questions while it is away.
+        patience: Seconds after which one who asked for all, and was not heard of again, will not be.
         changed: Called with the error that began an outage, and with `None` at its end.
 
     Attributes:
@@ -30,17 +29,10 @@ class Contact:
     """
 
     def __init__(
-        self,
-        store: QuotaStore,
-        *,
-        timeout: float,
-        pause: float,
-        clock: Clock,
-        changed: Callable[[StoreError | None], None],
+        self, *, pause: float, patience: float, clock: Clock, changed: Callable[[StoreError | None], None]
     ) -> None:
-        self._store = store
-        self._timeout = timeout
         self._pause = pause
+        self._patience = max(pause, patience)
         self._clock = clock
         self._changed = changed
         self._lock = Lock()
@@ -57,6 +49,63 @@ class Contact:
         """Let the next question through, however short ago the last one failed."""
         with self._lock:
             self._ask_at = 0.0
+
+    def admit(self) -> None:
+        """Let a question through.
+
+        Raises:
+            StoreError: The store is away, and was asked a moment ago.
+        """
+        with self._lock:
+            if self.since is None:
+                return
+            now = self._clock.monotonic()
+            if now < self._ask_at:
+                raise StoreError(f"the quota store is away: {self._why}")
+            self._ask_at = now + self._patience
+
+    def failed(self, error: StoreError, *, opens: bool) -> None:
+        """Take note of a failure; it begins an outage if it `opens` one."""
+        if self._begins(error, opens):
+            self._changed(error)
+
+    def answered(self) -> None:
+        """Take note of an answer: an outage is over."""
+        if self.since is not None and self._ends():
+            self._changed(None)
+
+    def _begins(self, error: StoreError, opens: bool) -> bool:
+        with self._lock:
+            self._ask_at = self._clock.monotonic() + self._pause
+            self._why = error.message
+            if self.since is not None or not opens:
+                return False
+            self.since = self._clock.time()
+            return True
+
+    def _ends(self) -> bool:
+        with self._lock:
+            since, self.since = self.since, None
+            return since is not None  # of several that are answered at once, one tells
+
+
+class Contact:
+    """The verbs of a store, each asked once and answered in time or not at all.
+
+    Whatever goes wrong in a store, other than by an error of ours, is a `StoreError`: what it was told is then written
+    down elsewhere.
+
+    Args:
+        timeout: Seconds that a verb may take.
+        opens: Its failures begin an outage. Those of what is only tried again do not: a row that a store cannot cope
+            with must not keep everybody else away from it.
+    """
+
+    def __init__(self, store: QuotaStore, circuit: Circuit, *, timeout: float, opens: bool = True) -> None:
+        self._store = store
+        self._circuit = circuit
+        self._timeout = timeout
+        self._opens = opens
 
     async def reserve(self, lease_id: LeaseId, tenant: str, *, hold: Amount, ttl: float, deployment: str) -> Lease:
         """As the store does it; so are all that follow."""
@@ -91,46 +140,21 @@ class Contact:
         return await self._ask(lambda: self._store.limits(tenant))
 
     async def _ask(self, verb: Callable[[], Awaitable[T]]) -> T:
-        self._admit()
+        circuit = self._circuit
+        circuit.admit()
         try:
             with anyio.CancelScope(deadline=anyio.current_time() + self._timeout):
                 answer = await verb()
-                self._answered()
+                circuit.answered()
                 return answer
+            failure = StoreError(f"the quota store gave no answer within {self._timeout:g} s")
         except StoreError as error:
-            self._failed(error)
-            raise
+            failure = error
         except PlanarError:
-            self._answered()  # a refusal is an answer
+            circuit.answered()  # a refusal is an answer
             raise
-        late = StoreError(f"the quota store gave no answer within {self._timeout:g} s")
-        self._failed(late)
-        raise late
-
-    def _admit(self) -> None:
-        with self._lock:
-            if self.since is None:
-                return
-            now = self._clock.monotonic()
-            if now < self._ask_at:
-                raise StoreError(f"the quota store is away: {self._why}")
-            # This one asks for all. If it is cancelled, nobody hears of it, and the next may ask.
-            self._ask_at = now + max(self._pause, self._timeout)
-
-    def _failed(self, error: StoreError) -> None:
-        with self._lock:
-            self._ask_at = self._clock.monotonic() + self._pause
-            self._why = error.message
-            if self.since is not None:
-                return
-            self.since = self._clock.time()
-        self._changed(error)
-
-    def _answered(self) -> None:
-        if self.since is not None and self._ends():
-            self._changed(None)
-
-    def _ends(self) -> bool:
-        with self._lock:
-            since, self.since = self.since, None
-            return since is not None  # of several that are answered at once, one tells
+        except Exception as error:  # noqa: BLE001 - told in the log, and nothing that was used may be lost for it
+            failure = StoreError(f"the quota store broke: {type(error).__name__}: {error}")
+            failure.__cause__ = error
+        circuit.failed(failure, opens=self._opens)
+        raise failure

@@ -178,7 +178,7 @@ class Meanwhile:
         return tuple(bounds)
 
     def _check_capacity(self, error: QuotaExceededError, root: str) -> None:
-        if error.scope == root and error.limit == self._capacity.get(error.dimension) and error.retry_after is None:
+        if error.scope == root and error.limit == self._capacity.get(error.dimension):
             raise StoreError(
                 f"the quota store is away, and what {root} may use meanwhile is used up: {error.message}"
             ) from error

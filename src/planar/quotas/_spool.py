@@ -109,22 +109,21 @@ class Spool:
                 pending.durable = pending.durable and durable
             return pending
 
-    def done(self, pending: Pending, *, rows: int) -> None:
-        """Forget what was written in the store, unless more than those `rows` wait by now.
+    def done(self, pending: Pending, *, rows: int) -> bool:
+        """Forget what was written in the store, unless more than those `rows` wait by now or it was forgotten before.
 
         Raises:
             OSError: The disk did not take the note. At worst a later process does it again, to no effect.
         """
         with self._lock:
             if pending.rows != rows or self._pending.get(pending.lease.id) is not pending:
-                return
+                return False
             del self._pending[pending.lease.id]
-            if self._file is None:
-                return
-            if self._pending:
+            if self._file is not None and self._pending:
                 self._write([encode(Row(kind="done", lease=pending.lease))], sync=False)
-            else:
+            elif self._file is not None:
                 self._remove()
+            return True
 
     def reject(self, pending: Pending, reason: str) -> None:
         """Put what the store will never take aside, in a file for a person.

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
+from operator import attrgetter
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +19,7 @@ import anyio.to_thread
 from planar.errors import ConfigurationError, InvalidRequestError, PlanarError, QuotaExceededError, StoreError
 from planar.protocols import Clock, QuotaStore
 from planar.quotas._background import Background
-from planar.quotas._contact import Contact
+from planar.quotas._contact import Circuit, Contact
 from planar.quotas._meanwhile import KnownLimits, Meanwhile, PathLimits, has_budget
 from planar.quotas._replay import replay
 from planar.quotas._spool import Pending, Spool
@@ -28,6 +29,8 @@ from planar.types import Amount, Charge, Lease, LeaseId, LedgerEntry, Limit, Rec
 _logger = logging.getLogger("planar.quotas")
 _LONGEST_PAUSE = 15.0
 _LONGEST_WAIT = 60.0
+_ENOUGH = 3
+"""Failures in a row after which it is the store and not the row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,17 +119,19 @@ class ResilientQuotaStore:
         self._timeout = timeout
         self._pause = pause
         self._background = Background()
-        self._contact = Contact(store, timeout=timeout, pause=pause, clock=self._clock, changed=self._changed)
+        self._circuit = Circuit(pause=pause, patience=timeout, clock=self._clock, changed=self._changed)
+        self._contact = Contact(store, self._circuit, timeout=timeout)
+        self._retries = Contact(store, self._circuit, timeout=timeout, opens=False)
         self._known = KnownLimits(every=limits_every, clock=self._clock)
         self._spool = Spool(Path(spool))
         self._meanwhile = Meanwhile(capacity=self._capacity, clock=self._clock)
-        self._begun = self._closed = False
+        self._begun = self._closed = self._asked = False
         self._let_through = self._refused = self._replayed = 0
 
     def state(self) -> OutageState:
         """How it stands now. Asks nobody."""
         return OutageState(
-            away_since=self._contact.since,
+            away_since=self._circuit.since,
             let_through=self._let_through,
             refused=self._refused,
             waiting=len(self._spool),
@@ -275,10 +280,13 @@ class ResilientQuotaStore:
         Raises:
             ConfigurationError: The folder cannot be read.
         """
-        self._begun = False
-        await self._begin()
-        self._contact.ask_now()
-        return await self._replay_waiting(self._spool.pending())
+        self._begun, self._asked = False, True
+        try:
+            await self._begin()
+            self._circuit.ask_now()
+            return await self._replay_waiting(self._spool.pending())
+        finally:
+            self._asked = False
 
     async def aclose(self) -> None:
         """Write what still waits if the store takes it at once, leave the rest to the next process, close the store."""
@@ -288,7 +296,7 @@ class ResilientQuotaStore:
         self._background.stop()
         try:
             if len(self._spool):
-                self._contact.ask_now()
+                self._circuit.ask_now()
                 with anyio.move_on_after(self._timeout):
                     await self._replay_waiting(self._spool.pending())
         finally:
@@ -403,27 +411,29 @@ class ResilientQuotaStore:
 
     async def _replay_until_done(self) -> None:
         while len(self._spool) and not self._closed:
-            if self._contact.ready:
+            if self._circuit.ready and not self._asked:
                 now = self._clock.monotonic()
                 await self._replay_waiting([each for each in self._spool.pending() if now >= each.not_before])
             await anyio.sleep(self._pause)
 
     async def _replay_waiting(self, waiting: Sequence[Pending]) -> int:
-        written = 0
-        for pending in waiting:
+        written = failures = 0
+        for pending in sorted(waiting, key=_not_before):  # those that were never tried come first
             # One that runs here is written when it has ended: the store would have to be told how it goes on.
-            if pending.charges or not self._meanwhile.running(pending.lease.id):
-                try:
-                    written += await self._write(pending)
-                except StoreError as error:
-                    pending.failures += 1
-                    self._postpone(pending, min(self._pause * 2**pending.failures, _LONGEST_PAUSE), error)
+            if not pending.charges and self._meanwhile.running(pending.lease.id):
+                continue
+            try:
+                written += await self._write(pending)
+                failures = 0
+            except QuotaExceededError as error:
+                # It was let through and spent, and the limit is in the way of saying so.
+                self._postpone(pending, min(max(error.retry_after or inf, self._pause), _LONGEST_WAIT), error)
+            except StoreError as error:
+                pending.failures += 1
+                self._postpone(pending, min(self._pause * 2**pending.failures, _LONGEST_PAUSE), error)
+                failures += 1
+                if failures == _ENOUGH or self._circuit.since is not None:
                     break
-                except QuotaExceededError as error:
-                    # It was let through and spent, and the limit is in the way of saying so.
-                    self._postpone(pending, min(max(error.retry_after or inf, self._pause), _LONGEST_WAIT), error)
-                except Exception as error:  # noqa: BLE001 - what breaks on one row must not keep back the others
-                    self._postpone(pending, _LONGEST_WAIT, error)
         return written
 
     def _postpone(self, pending: Pending, seconds: float, error: Exception) -> None:
@@ -433,13 +443,14 @@ class ResilientQuotaStore:
     async def _write(self, pending: Pending) -> bool:
         rows = pending.rows
         try:
-            await replay(pending, self._contact)
+            await replay(pending, self._retries)
         except (StoreError, QuotaExceededError):
             raise
         except PlanarError as error:
             await self._reject(pending, error)
             return False
-        await self._done(pending, rows=rows)
+        if not await self._done(pending, rows=rows):
+            return False  # somebody else was faster, or there is more to write by now
         self._replayed += 1
         return True
 
@@ -451,11 +462,15 @@ class ResilientQuotaStore:
         except OSError as error:
             self._postpone(pending, _LONGEST_WAIT, error)
 
-    async def _done(self, pending: Pending, *, rows: int) -> None:
+    async def _done(self, pending: Pending, *, rows: int) -> bool:
         try:
-            await anyio.to_thread.run_sync(partial(self._spool.done, pending, rows=rows))
+            return await anyio.to_thread.run_sync(partial(self._spool.done, pending, rows=rows))
         except OSError as error:
             _logger.warning("the spool cannot be written, so a later process will repeat what is done: %s", error)
+            return True
+
+
+_not_before = attrgetter("not_before")
 
 
 class _SystemClock:
