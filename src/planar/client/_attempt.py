@@ -25,6 +25,7 @@ from planar.errors import (
     ProviderError,
     ProviderProtocolError,
     QuotaExceededError,
+    StoreError,
 )
 from planar.events import DELTAS, Event, Finish, Notice, UsageReported
 from planar.protocols import Call
@@ -42,6 +43,7 @@ class OpenAttempt:
         number: From 1 over the whole call; 0 until the hold stands.
         fold: What was said: the call's own, or one for itself where other words stand until it speaks.
         notices: What its terms made worth telling.
+        late_notices: What its end did.
         queued: Seconds that it waited for a place.
         waits_at: The queue in which it waits, or in which it was cancelled.
         now: Gives seconds on the client's clock.
@@ -69,6 +71,7 @@ class OpenAttempt:
         "deployment",
         "first",
         "fold",
+        "late_notices",
         "loop",
         "notices",
         "now",
@@ -115,6 +118,7 @@ class OpenAttempt:
         self.response = ResponseInfo()
         self.booking: Booking | None = None
         self.notices: list[Notice] = []
+        self.late_notices: list[Notice] = []
         self.number = 0
         self._line: Line | None = None if core.queues is None else core.queues.before(stop.deployment)
         self.waits_at: Line | None = None
@@ -198,6 +202,7 @@ class OpenAttempt:
         if wanted is not None and booking.max_tokens is not None and booking.max_tokens < wanted:
             text = f"max_tokens was shortened from {wanted} to {booking.max_tokens}"
             notices.append(Notice("max_tokens_clamped", text, {"asked": wanted, "sent": booking.max_tokens}))
+        notices += booking.notices
         for notice in notices:
             self.fold.add(notice)
 
@@ -231,6 +236,7 @@ class OpenAttempt:
         Raises:
             ProviderError: The provider failed, or was slower than `timeouts.min_rate`.
             QuotaExceededError: What was held is used up and there is no more.
+            StoreError: What was held is used up and the store is away.
         """
         fold, booking, batches = self.fold, self.booking, self._batches
         assert booking is not None
@@ -276,7 +282,7 @@ class OpenAttempt:
         """
         failure = error if isinstance(error, PlanarError) else None
         abort = self._core.aborts.get(self.deployment.provider.name)
-        if _is_ours(failure) and abort is not None and abort.drain_seconds and self._batches is not None:
+        if self._is_ours(failure) and abort is not None and abort.drain_seconds and self._batches is not None:
             try:
                 await shielded(lambda: self.settle(failure, cut=True), seconds=CLOSE_SECONDS)
             except BaseException:
@@ -302,11 +308,15 @@ class OpenAttempt:
         booking = self.booking
         if booking is None:
             return
-        usage = self._counted(failed=not _is_ours(error))
+        usage = self._counted(failed=not self._is_ours(error))
+        told = len(booking.notices)
         cost = await booking.settle(usage, self._flags(usage, error, cut=cut))
         if self.booking is not booking:
             return  # somebody else closed it while we waited for the store
         self.booking, self._settled = None, booking
+        self.late_notices = booking.notices[told:]
+        for notice in self.late_notices:
+            self.fold.add(notice)
         seconds = self.now() - self.started
         self._report(error, cut=cut)
         if not booking.was_dispatched:
@@ -321,6 +331,12 @@ class OpenAttempt:
             cost_usd=None if cost is None else usd(cost),
             seconds=seconds,
         )
+
+    def _is_ours(self, error: PlanarError | None) -> bool:
+        """It was ended by us, for the caller, the tenant or want of a store, and did not fail."""
+        if isinstance(error, StoreError):
+            return self.spoke  # before that it was not even asked
+        return error is None or isinstance(error, DeadlineExceededError | QuotaExceededError)
 
     def _counted(self, *, failed: bool) -> Usage | None:
         known = self._told_late or self.fold.usage or self.response.usage
@@ -337,7 +353,7 @@ class OpenAttempt:
         if usage is not None and usage.suspect:
             flags.add("suspect")
         if cut:
-            flags.add("cut" if _is_ours(error) else "failed")
+            flags.add("cut" if self._is_ours(error) else "failed")
         return frozenset(flags)
 
     def _report(self, error: PlanarError | None, *, cut: bool) -> None:
@@ -393,8 +409,3 @@ class OpenAttempt:
         usage = self._counted(failed=False)
         if usage is not None and not usage.estimated and not self._core.closed:
             self.usage, self.cost = usage, await booking.settle(usage, self._flags(usage, None, cut=True))
-
-
-def _is_ours(error: PlanarError | None) -> bool:
-    """The attempt was ended by us, for the caller or the tenant, and did not fail."""
-    return error is None or isinstance(error, DeadlineExceededError | QuotaExceededError)

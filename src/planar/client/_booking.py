@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Literal, TypeAlias
 
 from planar.catalog import cost_bound, cost_of
-from planar.errors import QuotaExceededError
+from planar.errors import InvalidRequestError, QuotaExceededError, StoreError
+from planar.events import Notice
 from planar.protocols import QuotaStore
 from planar.types import Alert, Amount, Candidate, Charge, Lease, LeaseId, Price, TenantPath, Usage
 
@@ -16,6 +19,10 @@ SLICE = 1024
 LEAST = 16
 """Fewest output tokens that are worth asking for when a budget runs low."""
 LEASE_SECONDS = 120.0
+ASK_AGAIN = 1.0
+"""Seconds after which a store that was away is asked again for an extension."""
+
+_logger = logging.getLogger("planar.client")
 
 Flag: TypeAlias = Literal["estimated", "suspect", "cut", "failed"]
 
@@ -59,9 +66,12 @@ class Booking:
         bounded: Some limit on tokens or money applies to the tenant.
         max_tokens: What goes on the wire.
         renew_at: When the lease wants to be kept alive; `keep_up` has nothing to do before, unless `bounded`.
+        notices: What is worth telling of how it was held and settled.
     """
 
     __slots__ = (
+        "_ask_at",
+        "_away",
         "_denied",
         "_dispatched",
         "_input",
@@ -71,6 +81,7 @@ class Booking:
         "_terms",
         "bounded",
         "max_tokens",
+        "notices",
         "renew_at",
     )
 
@@ -82,7 +93,10 @@ class Booking:
         self._output = lease.hold.output_tokens
         self.renew_at = now + LEASE_SECONDS / 2
         self._dispatched = False
-        self._denied: QuotaExceededError | None = None
+        self._denied: QuotaExceededError | StoreError | None = None
+        self._away: StoreError | None = None
+        self._ask_at = now
+        self.notices: list[Notice] = [_unchecked(lease)] if lease.provisional else []
         self.bounded = lease.headroom.bounded
         self.max_tokens = self._affordable()
 
@@ -127,18 +141,24 @@ class Booking:
     async def keep_up(self, produced: int, *, now: float) -> None:
         """Hold another slice once half of the last one is used, and keep the lease alive.
 
+        A store that is away is asked again later, for as long as there is something left of what is held.
+
         Raises:
             QuotaExceededError: There is no room for more, and what was held is used up.
+            StoreError: The store is away, and what was held is used up.
         """
         half_used = produced >= self._output - SLICE // 2
         room = SLICE if self.max_tokens is None else min(SLICE, self.max_tokens - self._output)
-        if half_used and room > 0 and self._denied is None and self.bounded:
-            await self._extend(room, now=now)
-        elif now >= self.renew_at:
-            self.renew_at = now + LEASE_SECONDS / 2
-            self._take(await self._store.extend(self._lease, more=Amount(), ttl=LEASE_SECONDS))
-        if self._denied is not None and produced >= self._output:
-            raise self._denied
+        if now >= self._ask_at:
+            if half_used and room > 0 and self._denied is None and self.bounded:
+                await self._extend(room, now=now)
+            elif now >= self.renew_at:
+                await self._renew(now=now)
+        if produced >= self._output:
+            if self._denied is not None:
+                raise self._denied
+            if self._away is not None and room > 0 and self.bounded:
+                raise self._away
 
     async def _extend(self, room: int, *, now: float) -> None:
         price = self._terms.candidate.info.price
@@ -149,7 +169,30 @@ class Booking:
         except QuotaExceededError as error:
             self._denied = error  # what is held may still be used; `keep_up` stops the stream after it
             return
+        except StoreError as error:
+            self._away, self._ask_at = error, now + ASK_AGAIN
+            return
+        except InvalidRequestError:
+            if self._away is None:
+                raise
+            self._denied = self._away  # it could not be renewed, and has ended
+            return
+        self._away = None
         self._output += room
+        self.renew_at = now + LEASE_SECONDS / 2
+
+    async def _renew(self, *, now: float) -> None:
+        try:
+            self._take(await self._store.extend(self._lease, more=Amount(), ttl=LEASE_SECONDS))
+        except StoreError as error:
+            self._away, self._ask_at = error, now + ASK_AGAIN
+            return
+        except InvalidRequestError:
+            if self._away is None:
+                raise
+            self.renew_at = inf  # it could not be renewed, and has ended: settling corrects what that was charged
+            return
+        self._away = None
         self.renew_at = now + LEASE_SECONDS / 2
 
     def _take(self, lease: Lease) -> None:
@@ -157,9 +200,12 @@ class Booking:
         self.bounded = lease.headroom.bounded
 
     async def settle(self, usage: Usage | None, flags: frozenset[Flag]) -> int | None:
-        """Book what was used, in nano-USD; `None` where the price is unknown. Doing it twice changes nothing."""
+        """Book what was used, in nano-USD; `None` where the price is unknown. Doing it twice changes nothing.
+
+        A store that is away takes nobody's answer from them: what could not be booked is logged, and is a notice.
+        """
         if not self._dispatched:
-            await self._store.release(self._lease)
+            await self._release()
             return 0
         price = self._terms.candidate.info.price
         if usage is None:
@@ -170,10 +216,44 @@ class Booking:
                 input_tokens=usage.input_tokens or 0, output_tokens=usage.output_tokens or 0, nano_usd=money
             )
         charge = Charge(amount=amount, usage=usage, price=price, flags=flags, metadata=self._terms.metadata)
-        receipt = await self._store.settle(self._lease, charge=charge)
+        try:
+            receipt = await self._store.settle(self._lease, charge=charge)
+        except StoreError as error:
+            self._not_booked(amount, error)
+            return amount.nano_usd
+        if receipt.spooled:
+            text = "the quota store is away: what this cost is written in its ledger later"
+            self.notices.append(Notice("booked_late", text, {"lease_id": self._lease.id}))
         if receipt.entry.alerts and not receipt.replayed:
             self._terms.tell(receipt.entry.alerts)
         return receipt.entry.nano_usd
+
+    async def _release(self) -> None:
+        try:
+            await self._store.release(self._lease)
+        except StoreError as error:
+            _logger.warning("lease %s could not be released and lapses by itself: %s", self._lease.id, error)
+
+    def _not_booked(self, amount: Amount, error: StoreError) -> None:
+        lease = self._lease
+        _logger.warning(
+            "the quota store did not take what lease %s used, and charges what it held when it expires: %s, at %s:"
+            " %d input tokens, %d output tokens, %s nano-USD (%s)",
+            lease.id,
+            lease.tenant,
+            lease.deployment,
+            amount.input_tokens,
+            amount.output_tokens,
+            "unknown" if amount.nano_usd is None else amount.nano_usd,
+            error,
+        )
+        text = f"what this cost could not be booked: {error}"
+        self.notices.append(Notice("not_booked", text, {"lease_id": lease.id}))
+
+
+def _unchecked(lease: Lease) -> Notice:
+    text = "the quota store is away: this was let through on the limits that were last seen"
+    return Notice("quota_unchecked", text, {"lease_id": lease.id, "tenant": str(lease.tenant)})
 
 
 def first_hold(candidate: Candidate) -> int | None:

@@ -103,8 +103,8 @@ class _Asking:
         core = self._core
         name, began = stop.deployment.name, core.steady(self._loop)
         watch = core.health.began(name, began)
-        await booking.dispatched()
         try:
+            await booking.dispatched()
             answer = await self._asked(stop)
         except BaseException as error:
             await shielded(lambda: booking.settle(None, frozenset(("failed",))), seconds=CLOSE_SECONDS)

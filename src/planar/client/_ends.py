@@ -20,6 +20,7 @@ from planar.errors import (
     QuotaExceededError,
     RequestError,
     RouteExhaustedError,
+    StoreError,
     StreamInterruptedError,
     UnsupportedError,
 )
@@ -40,7 +41,7 @@ def final_error(error: PlanarError, attempts: Sequence[Attempt], *, partial: Com
     Args:
         partial: What had reached the caller; `None` if nothing had.
     """
-    if isinstance(error, StreamInterruptedError | QuotaExceededError | DeadlineExceededError):
+    if isinstance(error, StreamInterruptedError | QuotaExceededError | DeadlineExceededError | StoreError):
         if partial is not None:
             error.partial = partial
             if isinstance(error, StreamInterruptedError):

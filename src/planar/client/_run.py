@@ -337,7 +337,8 @@ class Run:
         usage = self.usage
         assert finish is not None
         self._finish(None)
-        return (finish,) if usage is None else (UsageReported(usage), finish)
+        late = attempt.late_notices
+        return (*late, finish) if usage is None else (*late, UsageReported(usage), finish)
 
     # -- two at once ---------------------------------------------------------------------------
 
