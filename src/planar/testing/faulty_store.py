@@ -52,11 +52,11 @@ class FaultyQuotaStore:
         self.calls: list[str] = []
 
     def plan(self, *faults: StoreFault) -> None:
-        """Say what becomes of the next calls, one after the other."""
+        """Say what becomes of the next calls, one after the other, in place of what was said before."""
         unknown = set(faults) - set(get_args(StoreFault))
         if unknown:
             raise ValueError(f"no such fault: {sorted(unknown)}")
-        self._planned += faults
+        self._planned = list(faults)
 
     async def reserve(self, lease_id: LeaseId, tenant: str, *, hold: Amount, ttl: float, deployment: str) -> Lease:
         """As the store inside, or a fault; so are all verbs."""
