@@ -139,16 +139,22 @@ class Spool:
     def adopt(self) -> int:
         """Take over the files of processes that are dead, and return how many leases wait in them.
 
+        A file that cannot be taken over is left where it is, with a warning.
+
         Raises:
-            OSError: The folder can be neither made nor read.
+            OSError: The folder cannot be made, read or written.
         """
         with self._lock:
             self._check_process()
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not os.access(self._folder, os.R_OK | os.W_OK | os.X_OK):
+                raise PermissionError(f"{self._folder} is not this user's")
             found = 0
             for path in sorted(self._folder.glob("*.jsonl")):
-                if path.stem != self._name:
-                    found += self._adopt(path)
+                try:
+                    found += self._adopt(path) if path.stem != self._name else 0
+                except OSError as error:
+                    _logger.warning("%s cannot be taken over, and is left where it is: %s", path, error)
             return found
 
     def close(self) -> None:
