@@ -721,3 +721,54 @@ async def test_reports_are_those_of_the_store(make: Make) -> None:
 
     assert await setting.store.usage("acme") == await setting.real.usage("acme")
     assert [row.lease_id async for row in setting.store.ledger("acme")] == [LeaseId("one")]
+
+
+async def test_a_row_that_hangs_the_store_keeps_nobody_else_away_from_it(make: Make) -> None:
+    setting = make({"acme": [BUDGET]}, timeout=0.02)
+    lease = await reserve(setting.store, "one")
+    with setting.outage():
+        await setting.store.settle(lease, charge=CHARGE)
+    await reserve(setting.store, "the store is back")
+    setting.way.plan("hang")
+
+    assert await setting.store.replay() == 0
+
+    assert setting.store.state().away_since is None
+    await reserve(setting.store, "not refused")
+    assert await setting.store.replay() == 1
+
+
+async def test_no_task_is_left_when_it_is_closed(tmp_path: Path) -> None:
+    setting = Setting(tmp_path, pause=3600.0)
+    lease = await reserve(setting.store, "one")
+    setting.way.always = "before"
+    await setting.store.settle(lease, charge=CHARGE)
+    await anyio.wait_all_tasks_blocked()
+    assert setting.store._background.running
+
+    await setting.store.aclose()
+    await anyio.wait_all_tasks_blocked()
+
+    assert not setting.store._background.running
+
+
+@pytest.mark.parametrize(("first", "second"), [("asyncio", "trio"), ("trio", "asyncio"), ("asyncio", "asyncio")])
+def test_it_may_be_used_from_one_loop_after_another(first: str, second: str, tmp_path: Path) -> None:
+    setting = Setting(tmp_path)
+
+    async def begin() -> None:
+        lease = await reserve(setting.store, "one")
+        with setting.outage():
+            await setting.store.settle(lease, charge=CHARGE)
+
+    async def go_on() -> None:
+        await reserve(setting.store, "two")
+        with anyio.fail_after(5):
+            while setting.store.state().waiting:
+                await anyio.sleep(0.01)
+        await setting.store.aclose()
+
+    anyio.run(begin, backend=first)
+    anyio.run(go_on, backend=second)
+
+    assert anyio.run(setting.totals)[:2] == (1, 600)

@@ -277,27 +277,33 @@ def test_what_is_rejected_is_kept_with_its_reason_and_not_taken_for_a_spool(tmp_
     assert Spool(tmp_path).adopt() == 0
 
 
-def test_a_write_that_fails_half_way_leaves_no_half_row(tmp_path: Path) -> None:
-    resource = pytest.importorskip("resource")
-    code = WRITER.replace("sys.stdin.read()", "").replace(
-        "for number in range(count):\n",
-        "import resource, signal\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"  # a disk that is full within a row
-        "for number in range(count):\n",
-    )
-    assert resource
-    process = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path), "full", "50"], capture_output=True, text=True, check=False
-    )
-    confirmed = process.stdout.split()
+FULL_DISK = """
+import resource, signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+endless = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+add, failed = spool.add, []
+def limited(row):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000 if not failed else endless, endless))
+    try:
+        add(row)
+    except OSError:
+        failed.append(row.lease.id)
+        print("failed", flush=True)
+spool.add = limited
+"""
 
+
+def test_a_write_that_fails_half_way_leaves_no_half_row(tmp_path: Path) -> None:
+    code = WRITER.replace("for number", FULL_DISK + "for number", 1).replace("print(lease.id, flush=True)", "")
+
+    process = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path), "w", "20"], capture_output=True, text=True, check=True, input=""
+    )
     spool = Spool(tmp_path)
     spool.adopt()
 
-    assert "OSError" in process.stderr
-    assert 0 < len(confirmed) < 50
-    assert waiting(spool) == confirmed
+    assert process.stdout.split() == ["failed"]
+    assert (len(waiting(spool)), spool.rejected) == (19, 0)
 
 
 def test_files_are_for_this_user_alone(tmp_path: Path) -> None:

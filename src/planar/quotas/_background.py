@@ -5,14 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from threading import Event
 
 import anyio
 
 from planar.transport._loops import on_trio
-
-if TYPE_CHECKING:
-    import asyncio
 
 _logger = logging.getLogger("planar.quotas")
 
@@ -21,15 +18,18 @@ class Background:
     """Runs one piece of work on the loop that starts it, until it ends, the loop does, or it is stopped."""
 
     def __init__(self) -> None:
-        self._running = False
         self._stop: Callable[[], None] | None = None
-        self._task: asyncio.Task[None] | None = None  # the loop itself keeps only a weak reference
+        self._runs: Callable[[], bool] = _never
+
+    @property
+    def running(self) -> bool:
+        """It was started, has not ended, and neither has its loop."""
+        return self._runs()
 
     def start(self, work: Callable[[], Awaitable[None]]) -> None:
         """Start it, unless it runs already."""
-        if self._running:
+        if self._runs():
             return
-        self._running = True
         if on_trio():
             self._start_on_trio(work)
         else:
@@ -46,29 +46,37 @@ class Background:
         import asyncio
 
         loop = asyncio.get_running_loop()
-        task = self._task = loop.create_task(self._run(work))
+        task = loop.create_task(_logged(work))  # kept alive by the functions below: the loop itself would not
 
         def stop() -> None:
             loop.call_soon_threadsafe(task.cancel)
 
         self._stop = stop
+        self._runs = lambda: loop.is_running() and not task.done()
 
     def _start_on_trio(self, work: Callable[[], Awaitable[None]]) -> None:
         import trio
 
-        token, scope = trio.lowlevel.current_trio_token(), anyio.CancelScope()
+        token, scope, ended = trio.lowlevel.current_trio_token(), anyio.CancelScope(), Event()
 
         async def run() -> None:
-            with scope:
-                await self._run(work)
+            try:
+                with scope:
+                    await _logged(work)
+            finally:
+                ended.set()
 
         trio.lowlevel.spawn_system_task(run)
         self._stop = lambda: token.run_sync_soon(scope.cancel)
+        self._runs = lambda: not ended.is_set()
 
-    async def _run(self, work: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await work()
-        except Exception:
-            _logger.exception("what waits for the quota store could not be written; the next failure tries again")
-        finally:
-            self._running = False
+
+async def _logged(work: Callable[[], Awaitable[None]]) -> None:
+    try:
+        await work()
+    except Exception:
+        _logger.exception("what waits for the quota store could not be written; the next failure tries again")
+
+
+def _never() -> bool:
+    return False

@@ -85,18 +85,13 @@ class Meanwhile:
         self._store = MemoryQuotaStore(clock=clock, ledger_limit=_ROWS_KEPT)
         self._capacity = {name: amount for name in _MEASURES if (amount := getattr(capacity, name))}
         self._set: dict[str, tuple[Limit, ...]] = {}
-        self._granted: dict[LeaseId, tuple[Amount, float]] = {}
+        self._granted: dict[LeaseId, float] = {}  # until when
 
     @property
     def idle(self) -> bool:
         """Nothing that was let through is still running."""
         over = self._clock.time() - _LONG_OVER
-        return all(expires < over for _, expires in self._granted.values())
-
-    def first_hold(self, lease: Lease) -> Amount:
-        """What a lease was granted with: the store will be asked for just that."""
-        granted = self._granted.get(lease.id)
-        return lease.hold if granted is None else granted[0]
+        return all(expires < over for expires in self._granted.values())
 
     def knows(self, lease_id: LeaseId) -> bool:
         """Whether it was granted here and has not been ended."""
@@ -104,8 +99,7 @@ class Meanwhile:
 
     def running(self, lease_id: LeaseId) -> bool:
         """Whether it was granted here and is alive."""
-        granted = self._granted.get(lease_id)
-        return granted is not None and granted[1] > self._clock.time()
+        return self._granted.get(lease_id, 0.0) > self._clock.time()
 
     async def again(self, lease_id: LeaseId, tenant: TenantPath, *, hold: Amount, ttl: float, deployment: str) -> Lease:
         """The lease that was granted under this id."""
@@ -135,7 +129,7 @@ class Meanwhile:
         except QuotaExceededError as error:
             self._check_capacity(error, root)
             raise
-        self._granted[lease_id] = (hold, lease.expires)
+        self._granted[lease_id] = lease.expires
         return lease
 
     async def extend(self, lease: Lease, *, more: Amount, ttl: float) -> Lease:
@@ -149,7 +143,7 @@ class Meanwhile:
         except QuotaExceededError as error:
             self._check_capacity(error, lease.tenant.scopes[0])
             raise
-        self._granted[lease.id] = (self.first_hold(lease), longer.expires)
+        self._granted[lease.id] = longer.expires
         return replace(longer, provisional=True)
 
     async def dispatched(self, lease: Lease) -> None:

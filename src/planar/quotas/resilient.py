@@ -188,7 +188,7 @@ class ResilientQuotaStore:
         await self._begin()
         if lease.provisional:
             await self._meanwhile.dispatched(lease)
-            await self._keep("dispatched", replace(lease, hold=self._meanwhile.first_hold(lease)))
+            await self._keep("dispatched", lease)
             return
         try:
             await self._contact.dispatched(lease)
@@ -307,8 +307,9 @@ class ResilientQuotaStore:
     # -- while it is away ----------------------------------------------------------------------
 
     async def _begin(self) -> None:
-        """Take over what dead processes left, once, and have it written."""
+        """Take over what dead processes left, once, and see that what waits is being written."""
         if self._begun:
+            self._wake()  # the loop on which that was done may be gone
             return
         try:
             found = await anyio.to_thread.run_sync(self._spool.adopt)
@@ -345,10 +346,9 @@ class ResilientQuotaStore:
         return limits or {}, capped
 
     async def _settle_provisional(self, lease: Lease, charge: Charge) -> Receipt:
-        first = replace(lease, hold=self._meanwhile.first_hold(lease))
         receipt = await self._meanwhile.settle(lease, charge=charge)
         if not receipt.replayed:
-            await self._keep("settle", first, charge)
+            await self._keep("settle", lease, charge)
         return replace(receipt, spooled=self._spool.get(lease.id) is not None)
 
     async def _settle_later(self, lease: Lease, charge: Charge) -> Receipt:
