@@ -10,7 +10,7 @@ import anyio
 
 from planar.errors import PlanarError, StoreError
 from planar.protocols import Clock, QuotaStore
-from planar.types import Amount, Charge, Lease, LeaseId, Limit, Receipt
+from planar.types import Amount, Charge, Lease, LeaseId, Limit, LimitCount, Receipt
 
 T = TypeVar("T")
 
@@ -138,6 +138,10 @@ class Contact:
     async def limits(self, tenant: str) -> tuple[Limit, ...]:
         """The limits of a scope."""
         return await self._ask(lambda: self._store.limits(tenant))
+
+    async def counts(self, tenant: str) -> tuple[LimitCount, ...]:
+        """Where the limits of a scope stand."""
+        return await self._ask(lambda: self._store.counts(tenant))
 
     async def _ask(self, verb: Callable[[], Awaitable[T]]) -> T:
         circuit = self._circuit

@@ -24,7 +24,19 @@ from planar.quotas._meanwhile import KnownLimits, Meanwhile, PathLimits, has_bud
 from planar.quotas._replay import replay
 from planar.quotas._spool import Pending, Spool
 from planar.quotas._spool_rows import Row, encode
-from planar.types import Amount, Charge, Lease, LeaseId, LedgerEntry, Limit, Receipt, TenantPath, UsageReport
+from planar.types import (
+    Amount,
+    Charge,
+    GroupBy,
+    Lease,
+    LeaseId,
+    LedgerEntry,
+    Limit,
+    LimitCount,
+    Receipt,
+    TenantPath,
+    UsageReport,
+)
 
 _logger = logging.getLogger("planar.quotas")
 _LONGEST_PAUSE = 15.0
@@ -251,9 +263,17 @@ class ResilientQuotaStore:
             await self._write(waiting)
         return await self._contact.refund(lease_id, amount=amount, reason=reason)
 
-    async def usage(self, tenant: str, *, since: float | None = None, until: float | None = None) -> UsageReport:
+    async def usage(
+        self,
+        tenant: str,
+        *,
+        since: float | None = None,
+        until: float | None = None,
+        by: Sequence[GroupBy] = (),
+        tz: str = "UTC",
+    ) -> UsageReport:
         """What the store knows that a scope used; what waits is not in it yet."""
-        return await self._store.usage(tenant, since=since, until=until)
+        return await self._store.usage(tenant, since=since, until=until, by=by, tz=tz)
 
     def ledger(
         self, tenant: str | None = None, *, since: float | None = None, until: float | None = None
@@ -271,6 +291,10 @@ class ResilientQuotaStore:
         limits = await self._contact.limits(tenant)
         self._known.learn(tenant, limits)
         return limits
+
+    async def counts(self, tenant: str) -> tuple[LimitCount, ...]:
+        """Where each limit of one scope stands in the store now; what waits is not counted yet."""
+        return await self._contact.counts(tenant)
 
     async def replay(self) -> int:
         """Write what waits, of dead processes too, as far as the store takes it now; return how many leases that was.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from random import Random
 from typing import Literal, TypeAlias, TypeVar, get_args
 
@@ -11,7 +11,7 @@ import anyio.lowlevel
 
 from planar.errors import StoreError
 from planar.protocols import QuotaStore
-from planar.types import Amount, Charge, Lease, LeaseId, LedgerEntry, Limit, Receipt, UsageReport
+from planar.types import Amount, Charge, GroupBy, Lease, LeaseId, LedgerEntry, Limit, LimitCount, Receipt, UsageReport
 
 T = TypeVar("T")
 StoreFault: TypeAlias = Literal["none", "before", "after", "hang"]
@@ -84,9 +84,17 @@ class FaultyQuotaStore:
         """Credit part of a charge, or a fault."""
         return await self._do("refund", lambda: self._store.refund(lease_id, amount=amount, reason=reason))
 
-    async def usage(self, tenant: str, *, since: float | None = None, until: float | None = None) -> UsageReport:
+    async def usage(
+        self,
+        tenant: str,
+        *,
+        since: float | None = None,
+        until: float | None = None,
+        by: Sequence[GroupBy] = (),
+        tz: str = "UTC",
+    ) -> UsageReport:
         """What a scope used, or a fault."""
-        return await self._do("usage", lambda: self._store.usage(tenant, since=since, until=until))
+        return await self._do("usage", lambda: self._store.usage(tenant, since=since, until=until, by=by, tz=tz))
 
     def ledger(
         self, tenant: str | None = None, *, since: float | None = None, until: float | None = None
@@ -101,6 +109,10 @@ class FaultyQuotaStore:
     async def limits(self, tenant: str) -> tuple[Limit, ...]:
         """The limits of one scope, or a fault."""
         return await self._do("limits", lambda: self._store.limits(tenant))
+
+    async def counts(self, tenant: str) -> tuple[LimitCount, ...]:
+        """Where the limits of one scope stand, or a fault."""
+        return await self._do("counts", lambda: self._store.counts(tenant))
 
     async def aclose(self) -> None:
         """Close the store inside. This never fails by itself."""
