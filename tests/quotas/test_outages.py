@@ -696,6 +696,19 @@ async def test_nothing_of_it_is_silent(make: Make, caplog: pytest.LogCaptureFixt
     assert told[1].__dict__["lease_id"] == "one"
 
 
+async def test_an_alert_that_a_late_row_causes_is_in_the_log(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    half = Limit(dimension="nano_usd", amount=1_000, window="total", alerts=(50,))
+    setting = make({"acme": [half]}, on_store_error="allow", safe_capacity=Amount(nano_usd=1_000))
+    await setting.store.release(await reserve(setting.store, "before"))
+    with setting.outage():
+        receipt = await setting.store.settle(await reserve(setting.store, "one"), charge=CHARGE)
+    await setting.store.replay()
+
+    [row] = await setting.rows()
+    assert (len(receipt.entry.alerts), len(row.alerts)) == (0, 1)
+    assert "acme has used 50 % of its nano_usd (total)" in caplog.text
+
+
 @pytest.mark.parametrize(
     "options",
     [

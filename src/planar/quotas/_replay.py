@@ -5,13 +5,15 @@ from __future__ import annotations
 from planar.errors import InvalidRequestError, QuotaExceededError, UnknownPriceError
 from planar.quotas._contact import Contact
 from planar.quotas._spool import Pending
-from planar.types import Amount, Charge, Lease
+from planar.types import Alert, Amount, Charge, Lease
 
 _TTL = 60.0
 
 
-async def replay(pending: Pending, store: Contact) -> None:
-    """Write what waits of one lease. Done twice, or broken off and done again, it has one effect.
+async def replay(pending: Pending, store: Contact) -> list[Alert]:
+    """Write what waits of one lease, and return the alerts that this caused.
+
+    Done twice, or broken off and done again, it has one effect.
 
     Raises:
         StoreError: The store is away.
@@ -23,10 +25,13 @@ async def replay(pending: Pending, store: Contact) -> None:
         await _hold(lease, store)
     if pending.dispatched or lease.provisional:
         await _dispatch(lease, store, charged=bool(charges))
+    alerts: list[Alert] = []
     for charge in charges:
-        await store.settle(lease, charge=charge)
+        receipt = await store.settle(lease, charge=charge)
+        alerts += () if receipt.replayed else receipt.entry.alerts
     if pending.released and not charges:
         await store.release(lease)
+    return alerts
 
 
 async def _hold(lease: Lease, store: Contact) -> None:

@@ -373,7 +373,9 @@ class ResilientQuotaStore:
         receipt = await self._meanwhile.settle(lease, charge=charge)
         if not receipt.replayed:
             await self._keep("settle", lease, charge)
-        return replace(receipt, spooled=self._spool.get(lease.id) is not None)
+        # What is used in this process alone says nothing about how much of a budget is.
+        entry = replace(receipt.entry, alerts=())
+        return replace(receipt, entry=entry, spooled=self._spool.get(lease.id) is not None)
 
     async def _settle_later(self, lease: Lease, charge: Charge) -> Receipt:
         waiting = self._spool.get(lease.id)
@@ -467,12 +469,16 @@ class ResilientQuotaStore:
     async def _write(self, pending: Pending) -> bool:
         rows = pending.rows
         try:
-            await replay(pending, self._retries)
+            alerts = await replay(pending, self._retries)
         except (StoreError, QuotaExceededError):
             raise
         except PlanarError as error:
             await self._reject(pending, error)
             return False
+        for alert in alerts:  # the call that used it is over: nobody but the log is left to tell
+            _logger.warning(
+                "%s has used %d %% of its %s (%s)", alert.scope, alert.percent, alert.dimension, alert.window
+            )
         if not await self._done(pending, rows=rows):
             return False  # somebody else was faster, or there is more to write by now
         self._replayed += 1
