@@ -751,6 +751,18 @@ async def test_a_row_that_hangs_the_store_keeps_nobody_else_away_from_it(make: M
     assert await setting.store.replay() == 1
 
 
+async def test_an_outage_of_days_is_waited_out(make: Make) -> None:
+    setting = make()
+    lease = await reserve(setting.store, "one")
+    with setting.outage():
+        await setting.store.settle(lease, charge=CHARGE)
+        [pending] = setting.store._spool.pending()
+        pending.failures = 100_000
+        assert await setting.store.replay() == 0
+
+    assert await setting.store.replay() == 1
+
+
 async def test_no_task_is_left_when_it_is_closed(tmp_path: Path) -> None:
     setting = Setting(tmp_path, pause=3600.0)
     lease = await reserve(setting.store, "one")

@@ -456,7 +456,7 @@ class ResilientQuotaStore:
                 self._postpone(pending, min(max(error.retry_after or inf, self._pause), _LONGEST_WAIT), error)
             except StoreError as error:
                 pending.failures += 1
-                self._postpone(pending, min(self._pause * 2**pending.failures, _LONGEST_PAUSE), error)
+                self._postpone(pending, min(self._pause * 2 ** min(pending.failures, 10), _LONGEST_PAUSE), error)
                 failures += 1
                 if failures == _ENOUGH or self._circuit.since is not None:
                     break
