@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
-import sys
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,12 +17,10 @@ from planar.quotas._engine import QuotaEngine
 from planar.quotas._measures import FOREVER
 from planar.quotas._sqlite_cells import FiledLimits
 from planar.quotas._sqlite_leases import FiledLeases, FiledLedger
+from planar.quotas._sqlite_queue import Queue
 from planar.quotas._sqlite_schema import prepare
 from planar.quotas._worker import Job
 from planar.types import Limit
-
-if sys.platform != "win32":
-    import fcntl
 
 Verb: TypeAlias = Callable[[QuotaEngine, int], Any]
 """What the engine is asked, and the time."""
@@ -61,14 +57,23 @@ class QuotaFile:
         self._time = time.time if clock is None else clock.time
         self._open: _Open | None = None
 
-    def run(self, jobs: Sequence[Job[Work]]) -> None:
-        """Do them: the verbs among them in one transaction, then what only reads."""
+    def run(self, jobs: Sequence[Job[Work]]) -> float:
+        """Do them: the verbs among them in one transaction, then what only reads.
+
+        For how many seconds it is worth waiting for more: so long it stays our turn.
+        """
         verbs = [job for job in jobs if not isinstance(job.work, Reading)]
         if verbs:
             self._run_verbs(verbs)
         for job in jobs:
             if isinstance(job.work, Reading):
                 self._run_reading(job, job.work)
+        return 0.0 if self._open is None else self._open.queue.linger()
+
+    def rest(self) -> None:
+        """Nothing came: it is the turn of others."""
+        if self._open is not None:
+            self._open.queue.leave(waited=True)
 
     def close(self) -> None:
         """Close the file, if it is open."""
@@ -134,15 +139,17 @@ class _Open:
     """An open file, with what was read of it."""
 
     def __init__(self, options: FileOptions) -> None:
-        self._queue = -1
         self.connection = sqlite3.connect(
             options.path, timeout=options.patience, isolation_level=None, cached_statements=64
         )
         try:
-            if sys.platform != "win32":
-                self._queue = os.open(f"{options.path}-queue", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-            with self._turn():
-                prepare(self.connection, sync=options.sync)
+            self.queue = Queue(f"{options.path}-queue")
+        except OSError:
+            self.connection.close()
+            raise
+        try:
+            self.queue.enter()
+            prepare(self.connection, sync=options.sync)
         except BaseException:
             self.close()
             raise
@@ -156,9 +163,7 @@ class _Open:
     def close(self) -> None:
         """Close what is open."""
         self.connection.close()
-        if self._queue != -1:
-            os.close(self._queue)
-            self._queue = -1
+        self.queue.close()
 
     @contextmanager
     def transaction(self) -> Generator[QuotaEngine]:
@@ -166,21 +171,21 @@ class _Open:
 
         If the block or the writing fails, nothing is, and this object is not to be used again.
         """
-        with self._turn():
-            self.connection.execute("BEGIN IMMEDIATE")
-            try:
-                self._begin()
-                yield self._engine
-                if self._leases.dirty or self._limits.replaced:
-                    self._flush()
-                    self.connection.execute("COMMIT")
-                else:
-                    # Time may have changed counters in memory. It will do so again.
-                    self.connection.execute("ROLLBACK")
-            except BaseException:
-                if self.connection.in_transaction:
-                    self.connection.execute("ROLLBACK")
-                raise
+        self.queue.enter()
+        self.connection.execute("BEGIN IMMEDIATE")
+        try:
+            self._begin()
+            yield self._engine
+            if self._leases.dirty or self._limits.replaced:
+                self._flush()
+                self.connection.execute("COMMIT")
+            else:
+                # Time may have changed counters in memory. It will do so again.
+                self.connection.execute("ROLLBACK")
+        except BaseException:
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
+            raise
 
     def _begin(self) -> None:
         [version] = self.connection.execute("PRAGMA data_version").fetchone()
@@ -199,17 +204,5 @@ class _Open:
     def _flush(self) -> None:
         self._leases.flush()
         self._limits.flush(self._leases.oldest)
-        self._head = (self._engine.now, self._limits.edition, self._leases.wake)
-        self.connection.execute("INSERT OR REPLACE INTO cells VALUES ('', '', ?)", (json.dumps(self._head),))
-
-    @contextmanager
-    def _turn(self) -> Generator[None]:
-        """Wait in line. SQLite's own waiting is polling, by which the unlucky wait for seconds."""
-        if sys.platform == "win32":
-            yield
-            return
-        fcntl.flock(self._queue, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(self._queue, fcntl.LOCK_UN)
+        self._head = now, edition, wake = self._engine.now, self._limits.edition, self._leases.wake
+        self.connection.execute("INSERT OR REPLACE INTO cells VALUES ('', '', ?)", (f"[{now},{edition},{wake}]",))

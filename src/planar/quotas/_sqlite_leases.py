@@ -20,15 +20,16 @@ from planar.quotas._state import HOLDS_READ, SWEEP, TOMBSTONE, Record
 from planar.quotas._windows import ChildSpan, Span, WindowCell
 from planar.types import Amount, Headroom, Lease, LeaseId, LedgerEntry
 
-_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 _decode = json.JSONDecoder().decode
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 _KEPT = 10_000
-_COLUMNS = "id, tenant, state, dispatched, reserved_at, booked_at, input, output, nano, facts"
+_COLUMNS = "id, tenant, deployment, state, dispatched, reserved_at, booked_at, input, output, nano, row, facts"
 _WRITE = (
-    "INSERT INTO leases (id, tenant, root, state, ends, until, reserved_at, booked_at, dispatched, input, output, nano,"
-    " facts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET state = excluded.state,"
-    " ends = excluded.ends, until = excluded.until, booked_at = excluded.booked_at, dispatched = excluded.dispatched,"
-    " input = excluded.input, output = excluded.output, nano = excluded.nano, facts = excluded.facts"
+    "INSERT INTO leases (id, tenant, root, deployment, state, ends, until, reserved_at, booked_at, dispatched, input,"
+    " output, nano, row, facts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
+    " state = excluded.state, ends = excluded.ends, until = excluded.until, booked_at = excluded.booked_at,"
+    " dispatched = excluded.dispatched, input = excluded.input, output = excluded.output, nano = excluded.nano,"
+    " row = ifnull(excluded.row, row), facts = excluded.facts"
 )
 _COST = ("1", "input", "output", "input + output", "nano", "1")
 _INSIDE = "(tenant = ? OR (tenant > ? AND tenant < ?))"
@@ -52,6 +53,9 @@ class FiledLeases:
         self._limits = limits
         self._records: dict[LeaseId, Record] = {}
         self._changed: dict[LeaseId, Record] = {}
+        self._usual: set[LeaseId] = set()
+        self._rows: dict[LeaseId, int] = {}
+        self._missing: LeaseId | None = None
         self.wake = FOREVER
         self.dirty = False
 
@@ -64,8 +68,10 @@ class FiledLeases:
         """
         self.wake = wake
         self.dirty = False
+        self._missing = None
         if not current or len(self._records) > _KEPT:
             self._records.clear()
+            self._usual.clear()
 
     def get(self, lease_id: LeaseId, now: int) -> Record | None:
         """The lease with this id, alive or remembered."""
@@ -78,12 +84,18 @@ class FiledLeases:
         if record is not None:
             self._limits.touch(record.path.tenant)
             return record
+        if lease_id == self._missing:  # the engine looks twice: for the lease, and for its account
+            return None
         row = self._connection.execute(f"SELECT {_COLUMNS} FROM leases WHERE id = ?", (lease_id,)).fetchone()
-        return None if row is None else self._restored(row)
+        if row is None:
+            self._missing = lease_id
+            return None
+        return self._restored(row)
 
     def add(self, record: Record) -> None:
         """Take up a new lease."""
         self._records[record.id] = record
+        self._usual.add(record.id)
         self.prolong(record)
 
     def prolong(self, record: Record) -> None:
@@ -94,7 +106,13 @@ class FiledLeases:
     def changed(self, record: Record) -> None:
         """Take note that something about a lease is different."""
         self._changed[record.id] = record
+        self._missing = None
         self.dirty = True
+
+    def charged(self, record: Record, row: int) -> None:
+        """Take note of the first row of a lease."""
+        self._rows[record.id] = row
+        self.changed(record)
 
     def end(self, record: Record, *, now: int) -> None:
         """Take a lease from the living, and remember it for a quarter of an hour."""
@@ -162,31 +180,30 @@ class FiledLeases:
 
     def flush(self) -> None:
         """Write what has changed."""
-        if self._changed:
-            self._connection.executemany(_WRITE, [self._row(record) for record in self._changed.values()])
-            for lease_id, record in self._changed.items():
-                if record.state != "active":
-                    self._records.pop(lease_id, None)
-            self._changed.clear()
+        if self._limits.replaced:
+            self._usual.clear()
+        for lease_id, record in self._changed.items():
+            self._connection.execute(_WRITE, self._row(record))
+            if record.state != "active":
+                self._records.pop(lease_id, None)
+                self._usual.discard(lease_id)
+        self._changed.clear()
+        self._rows.clear()
 
     def _row(self, record: Record) -> tuple[Any, ...]:
         reserved, hold, costs = record.reserved, record.hold, record.costs
         alive = record.state == "active"
+        now_held = "null" if hold is reserved else _amount_text(hold)
+        unusual = "null" if not alive or record.id in self._usual else _encode(self._unusual(record))
         facts = (
-            record.deployment,
-            record.expires,
-            record.until,
-            record.nano_usd,
-            (reserved.input_tokens, reserved.output_tokens, reserved.nano_usd),
-            None if hold is reserved else (hold.input_tokens, hold.output_tokens, hold.nano_usd),
-            record.room_for_tokens,
-            record.room_for_money,
-            self._unusual(record) if alive else None,
+            f"[{record.expires},{record.until},{_text(record.nano_usd)},{_amount_text(reserved)},{now_held},"
+            f"{_text(record.room_for_tokens)},{_text(record.room_for_money)},{unusual}]"
         )
         return (
             record.id,
             str(record.path.tenant),
             record.path.root,
+            record.deployment,
             record.state,
             min(record.expires, FOREVER) if alive else None,
             record.until if record.state in ("released", "lapsed") else None,
@@ -196,12 +213,14 @@ class FiledLeases:
             costs[1],
             costs[2],
             costs[4],
-            _encode(facts),
+            self._rows.get(record.id),
+            facts,
         )
 
     def _restored(self, row: Sequence[Any]) -> Record:
-        lease_id, tenant, state, dispatched, reserved_at, booked_at, tokens_in, tokens_out, nano, text = row
-        deployment, expires, until, nano_usd, reserved, hold, tokens, money, unusual = _decode(text)
+        lease_id, tenant, deployment, state, dispatched, reserved_at, booked_at, *costs_and_row, text = row
+        tokens_in, tokens_out, nano, first_row = costs_and_row
+        expires, until, nano_usd, reserved, hold, tokens, money, unusual = _decode(text)
         path = self._limits.path(tenant)
         first = Amount(input_tokens=reserved[0], output_tokens=reserved[1], nano_usd=reserved[2])
         lease = Lease(
@@ -229,12 +248,15 @@ class FiledLeases:
             record.parts = parts
             self._records[record.id] = record
         elif state != "released" and state != "lapsed":
-            self._read_rows(record)
+            self._read_rows(record, first_row)
         return record
 
-    def _read_rows(self, record: Record) -> None:
-        query = f"SELECT {ROW} FROM ledger WHERE lease = ? ORDER BY number"
-        for row in self._connection.execute(query, (record.id,)):
+    def _read_rows(self, record: Record, first: int) -> None:
+        query = (
+            f"SELECT {ROW} FROM ledger WHERE number = ? OR (lease = ? AND kind IN ('correction', 'refund'))"
+            " ORDER BY number"
+        )
+        for row in self._connection.execute(query, (first, record.id)):
             entry = entry_of(row)
             if entry.kind == "refund":
                 record.refund = entry
@@ -300,6 +322,14 @@ class FiledLeases:
         return None if kept is None else kept.span_at(cell, at)
 
 
+def _text(number: int | None) -> str:
+    return "null" if number is None else str(number)
+
+
+def _amount_text(amount: Amount) -> str:
+    return f"[{amount.input_tokens},{amount.output_tokens},{_text(amount.nano_usd)}]"
+
+
 def _same_part(one: Part, other: Part) -> bool:
     if isinstance(one, ChildSpan) and isinstance(other, ChildSpan):
         return one.span is other.span and one.child == other.child
@@ -324,8 +354,7 @@ class FiledLedger:
 
     def open(self, record: Record, entry: LedgerEntry) -> None:
         """Write the first row of a lease."""
-        self._leases.changed(record)
-        self._append(entry)
+        self._leases.charged(record, self._append(entry))
 
     def write(self, record: Record, entry: LedgerEntry) -> None:
         """Append a row about a lease that has one."""
@@ -347,12 +376,12 @@ class FiledLedger:
         for tokens_in, tokens_out, nano, *times in self._connection.execute(query, (scope, *below(scope))):
             yield Account((1, tokens_in, tokens_out, tokens_in + tokens_out, nano, 0), *times)
 
-    def _append(self, entry: LedgerEntry) -> None:
+    def _append(self, entry: LedgerEntry) -> int:
         more = None
         if entry.usage or entry.price or entry.flags or entry.reason or entry.metadata or entry.alerts:
             written = entry_to_dict(entry)
             more = to_json({name: written[name] for name in written if name not in _IN_COLUMNS})
-        self._connection.execute(
+        written_at = self._connection.execute(
             "INSERT INTO ledger (lease, kind, tenant, root, deployment, input, output, nano, time, more)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
@@ -367,7 +396,9 @@ class FiledLedger:
                 entry.time,
                 more,
             ),
-        )
+        ).lastrowid
+        assert written_at is not None
+        return written_at
 
 
 def entry_of(row: Sequence[Any]) -> LedgerEntry:

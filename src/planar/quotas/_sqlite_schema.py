@@ -9,24 +9,27 @@ from planar.errors import ConfigurationError
 _OURS = 0x504C4E52
 """`PRAGMA application_id` of our files: the letters PLNR."""
 
+_CHECKPOINT = 4_000
+"""Pages of 4 KB. Whoever comes to that waits for the disk, and all others for it."""
+
 STEPS: tuple[tuple[str, ...], ...] = (
     (
         # What is counted, one row per scope that was ever given limits. The row without a name is about the file.
         "CREATE TABLE cells (scope TEXT PRIMARY KEY, limits TEXT NOT NULL, state TEXT NOT NULL) WITHOUT ROWID",
-        # A lease that was charged stays, as the account that refunds and late corrections are about. `ends` is known of
-        # the living alone, `until` of those that are to be deleted.
-        "CREATE TABLE leases (id TEXT PRIMARY KEY, tenant TEXT NOT NULL, root TEXT NOT NULL, state TEXT NOT NULL,"
-        " ends INTEGER, until INTEGER, reserved_at INTEGER NOT NULL, booked_at INTEGER NOT NULL,"
+        # A lease that was charged stays, as the account that refunds and late corrections are about, with the number of
+        # its first `row`. `ends` is known of the living alone, `until` of those that are to be deleted.
+        "CREATE TABLE leases (id TEXT PRIMARY KEY, tenant TEXT NOT NULL, root TEXT NOT NULL, deployment TEXT NOT NULL,"
+        " state TEXT NOT NULL, ends INTEGER, until INTEGER, reserved_at INTEGER NOT NULL, booked_at INTEGER NOT NULL,"
         " dispatched INTEGER NOT NULL, input INTEGER NOT NULL, output INTEGER NOT NULL, nano INTEGER NOT NULL,"
-        " facts TEXT NOT NULL) WITHOUT ROWID",
-        "CREATE INDEX leases_ends ON leases (ends) WHERE ends IS NOT NULL",
+        " row INTEGER, facts TEXT NOT NULL) WITHOUT ROWID",
+        # Few indices: every verb writes a page of each. The living are few enough to be looked through.
+        "CREATE INDEX leases_alive ON leases (ends, root) WHERE ends IS NOT NULL",
         "CREATE INDEX leases_until ON leases (until) WHERE until IS NOT NULL",
-        "CREATE INDEX leases_alive ON leases (root, reserved_at) WHERE ends IS NOT NULL",
         # Numbered from 1 without a gap, in the order of their times. Each kind at most once per lease.
         "CREATE TABLE ledger (number INTEGER PRIMARY KEY, lease TEXT NOT NULL, kind TEXT NOT NULL,"
         " tenant TEXT NOT NULL, root TEXT NOT NULL, deployment TEXT NOT NULL, input INTEGER NOT NULL,"
         " output INTEGER NOT NULL, nano INTEGER, time REAL NOT NULL, more TEXT)",
-        "CREATE UNIQUE INDEX ledger_lease ON ledger (lease, kind)",
+        "CREATE UNIQUE INDEX ledger_later ON ledger (lease, kind) WHERE kind IN ('correction', 'refund')",
         "CREATE INDEX ledger_root ON ledger (root)",
     ),
 )
@@ -42,6 +45,7 @@ def prepare(connection: sqlite3.Connection, *, sync: str) -> None:
     """
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute(f"PRAGMA synchronous = {sync}")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT}")
     connection.execute("BEGIN IMMEDIATE")
     try:
         _upgrade(connection)

@@ -6,6 +6,7 @@ import asyncio
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -26,17 +27,20 @@ class Job(Generic[T]):
     """Something to do, and what came of it.
 
     Attributes:
+        post: Has something called on the event loop of whoever waits: `wake`.
+        done: There is a result or an error.
         gone: Nobody waits for it any more: it is not begun.
     """
 
-    __slots__ = ("error", "gone", "post", "ready", "result", "work")
+    __slots__ = ("done", "error", "gone", "post", "result", "wake", "work")
 
-    def __init__(self, work: T) -> None:
+    def __init__(self, work: T, post: Post, wake: Callable[[], object]) -> None:
         self.work = work
-        self.ready = anyio.Event()
-        self.post = _post_to_this_loop()
+        self.post = post
+        self.wake = wake
         self.result: Any = None
         self.error: BaseException | None = None
+        self.done = False
         self.gone = False
 
 
@@ -46,12 +50,21 @@ class Worker(Generic[T]):
     The thread is a daemon: what was answered is done, so nothing is lost where nobody stops it.
 
     Args:
-        run: Does jobs. It raises nothing.
+        run: Does jobs, and says for how many seconds it is worth waiting for the next ones. It raises nothing.
+        rest: Called where none came in that time.
         end: Called last of all.
     """
 
-    def __init__(self, run: Callable[[Sequence[Job[T]]], None], *, end: Callable[[], None], name: str) -> None:
+    def __init__(
+        self,
+        run: Callable[[Sequence[Job[T]]], float],
+        *,
+        rest: Callable[[], None],
+        end: Callable[[], None],
+        name: str,
+    ) -> None:
         self._run = run
+        self._rest = rest
         self._end = end
         self._inbox: SimpleQueue[Job[T] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
@@ -63,17 +76,39 @@ class Worker(Generic[T]):
         Raises:
             StoreError: It was not done within `patience` seconds.
         """
-        job = Job(work)
+        wait = self._on_trio if sniffio.current_async_library() == "trio" else self._on_asyncio
+        job = await wait(work, patience)
+        if not job.done:
+            raise StoreError(f"the store was busy for {patience:g} s")
+        if job.error is not None:
+            raise job.error
+        return job.result
+
+    async def _on_asyncio(self, work: T, patience: float) -> Job[T]:
+        # By hand: half of what a verb costs is how it gets to the thread and back.
+        loop = asyncio.get_running_loop()
+        answered: asyncio.Future[None] = loop.create_future()
+        job = Job(work, loop.call_soon_threadsafe, partial(_resolve, answered))
+        timer = loop.call_later(patience, job.wake)
+        self._inbox.put(job)
+        try:
+            await answered
+        finally:
+            job.gone = True
+            timer.cancel()
+        return job
+
+    async def _on_trio(self, work: T, patience: float) -> Job[T]:
+        answered = anyio.Event()
+        post = sys.modules["trio"].lowlevel.current_trio_token().run_sync_soon
+        job = Job(work, post, answered.set)
         self._inbox.put(job)
         try:
             with anyio.move_on_after(patience):
-                await job.ready.wait()
-                if job.error is not None:
-                    raise job.error
-                return job.result
+                await answered.wait()
         finally:
             job.gone = True
-        raise StoreError(f"the store was busy for {patience:g} s")
+        return job
 
     async def aclose(self, *, patience: float) -> None:
         """End the thread once it has done what it was asked, and wait for that as long. No event loop is blocked."""
@@ -82,17 +117,16 @@ class Worker(Generic[T]):
             await anyio.to_thread.run_sync(self._thread.join, patience)
 
     def _serve(self) -> None:
-        stopping = False
+        patience, stopping = 0.0, False
         while not stopping:
-            jobs, stopping = self._next()
-            if jobs:
-                self._run(jobs)
-                _answer(jobs)
+            jobs, stopping = self._next(patience)
+            patience = self._run(jobs)
+            _answer(jobs)
         self._end()
 
-    def _next(self) -> tuple[list[Job[T]], bool]:
-        """Those that wait, at least one unless it is time to stop."""
-        job = self._inbox.get()
+    def _next(self, patience: float) -> tuple[list[Job[T]], bool]:
+        """Those that wait, and whether it is time to stop."""
+        job = self._first(patience)
         jobs: list[Job[T]] = []
         while job is not None:
             if not job.gone:
@@ -105,28 +139,32 @@ class Worker(Generic[T]):
                 return jobs, False
         return jobs, True
 
+    def _first(self, patience: float) -> Job[T] | None:
+        if patience > 0:
+            try:
+                return self._inbox.get(timeout=patience)
+            except Empty:
+                self._rest()
+        return self._inbox.get()
+
 
 def _answer(jobs: Sequence[Job[Any]]) -> None:
     waiting: dict[Post, list[Job[Any]]] = {}
     for job in jobs:
+        job.done = True
         waiting.setdefault(job.post, []).append(job)
     for post, answered in waiting.items():
         try:
-            post(_waker(answered))
+            post(answered[0].wake if len(answered) == 1 else partial(_wake, answered))
         except RuntimeError:
             continue  # the loop is closed, and with it the task that would have read the answer
 
 
-def _waker(jobs: Sequence[Job[Any]]) -> Callable[[], None]:
-    def wake() -> None:
-        for job in jobs:
-            job.ready.set()
-
-    return wake
+def _wake(jobs: Sequence[Job[Any]]) -> None:
+    for job in jobs:
+        job.wake()
 
 
-def _post_to_this_loop() -> Post:
-    """How another thread has something called on the event loop that runs here."""
-    if sniffio.current_async_library() == "trio":
-        return sys.modules["trio"].lowlevel.current_trio_token().run_sync_soon  # type: ignore[no-any-return]
-    return asyncio.get_running_loop().call_soon_threadsafe
+def _resolve(answered: asyncio.Future[None]) -> None:
+    if not answered.done():
+        answered.set_result(None)
