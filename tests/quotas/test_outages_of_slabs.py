@@ -1,4 +1,4 @@
-"""A resilient store around slabs: what the memory of a process can decide goes on, and nothing that was used is lost."""
+"""Slabs over a store that comes and goes: what was sub-allocated is booked, and nothing is held for ever."""
 
 from __future__ import annotations
 
