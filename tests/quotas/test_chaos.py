@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -97,7 +96,6 @@ class TestSqlite(ManyProcesses):
         return f"sqlite:///{tmp_path}/quotas.db"
 
 
-@pytest.mark.skipif(find_spec("planar.quotas.redis") is None, reason="there is no such store yet")
 class TestRedis(ManyProcesses, OneServer):
     @pytest.fixture
     def url(self, redis_url: str) -> str:
@@ -114,7 +112,6 @@ class TestRedis(ManyProcesses, OneServer):
         outcome.check(least=0.99)
 
 
-@pytest.mark.skipif(find_spec("planar.quotas.postgres") is None, reason="there is no such store yet")
 class TestPostgres(ManyProcesses, OneServer):
     @pytest.fixture
     def url(self, postgres_url: str) -> str:

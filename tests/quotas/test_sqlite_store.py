@@ -26,7 +26,7 @@ from planar.errors import (
     StoreError,
     UnknownTenantError,
 )
-from planar.quotas import MemoryQuotaStore, open_store
+from planar.quotas import MemoryQuotaStore, _sqlite_schema, open_store
 from planar.quotas.sqlite import SQLiteQuotaStore
 from planar.testing import FakeClock, ScriptedProvider, reply
 from planar.types import Amount, Charge, Lease, LeaseId, LedgerEntry, Limit, UsageReport
@@ -406,6 +406,33 @@ async def test_the_file_of_a_newer_version_is_refused(path: Path, store: SQLiteQ
     with pytest.raises(ConfigurationError, match="of version 99"):
         await spend(newer, "2")
     await newer.aclose()
+
+
+@pytest.mark.anyio
+async def test_a_file_of_the_version_before_is_upgraded_and_nothing_is_lost(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    clock = FakeClock()
+    old = SQLiteQuotaStore(path, clock=clock, limits={"acme": [Limit.tokens(50, per="day"), Limit.concurrency(2)]})
+    settled = await spend(old, "settled")
+    running = await reserve(old, "running")
+    before = [row async for row in old.ledger()], await old.counts("acme")
+    await old.aclose()
+    later = (*_sqlite_schema.STEPS, ("ALTER TABLE ledger ADD COLUMN note TEXT", "CREATE TABLE extra (name TEXT)"))
+    monkeypatch.setattr(_sqlite_schema, "STEPS", later)
+
+    several = [SQLiteQuotaStore(path, clock=clock) for _ in range(4)]
+    async with anyio.create_task_group() as tasks:  # all of them find the old file
+        for each in several:
+            tasks.start_soon(each.limits, "acme")
+
+    new = several[0]
+    assert ([row async for row in new.ledger()], await new.counts("acme")) == before
+    assert (await new.settle(settled, charge=Charge(amount=HOLD))).replayed
+    await new.settle(running, charge=Charge(amount=HOLD))
+    assert (await several[1].usage("acme")).requests == 2
+    for each in several:
+        await each.aclose()
 
 
 @pytest.mark.anyio

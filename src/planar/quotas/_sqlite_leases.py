@@ -305,7 +305,7 @@ class FiledLeases:
         scopes = path.tenant.scopes
         parts: list[Part] = []
         for depth, position, *where in unusual:
-            cell: Cell = self._limits.cells(scopes[depth])[position]
+            cell: Cell = self._limits.cells(scopes[int(depth)])[int(position)]
             if not isinstance(cell, WindowCell):
                 parts.append(cell)
                 continue
