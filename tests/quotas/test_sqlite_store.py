@@ -403,7 +403,7 @@ async def test_the_file_of_a_newer_version_is_refused(path: Path, store: SQLiteQ
 
     newer = SQLiteQuotaStore(path)
 
-    with pytest.raises(ConfigurationError, match="of version 99"):
+    with pytest.raises(StoreError, match="of version 99"):
         await spend(newer, "2")
     await newer.aclose()
 

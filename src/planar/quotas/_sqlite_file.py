@@ -149,7 +149,7 @@ class _Open:
             raise
         try:
             self.queue.enter()
-            prepare(self.connection, sync=options.sync)
+            prepare(self.connection, path=options.path, sync=options.sync)
         except BaseException:
             self.close()
             raise

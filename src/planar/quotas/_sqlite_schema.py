@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from planar.errors import ConfigurationError
+from planar.errors import ConfigurationError, StoreError
 
 _OURS = 0x504C4E52
 """`PRAGMA application_id` of our files: the letters PLNR."""
@@ -36,11 +36,12 @@ STEPS: tuple[tuple[str, ...], ...] = (
 """What each version added to the one before. A step that was released is never changed."""
 
 
-def prepare(connection: sqlite3.Connection, *, sync: str) -> None:
+def prepare(connection: sqlite3.Connection, *, path: str, sync: str) -> None:
     """Set the connection up, and bring the file to our version. One process at a time.
 
     Raises:
-        ConfigurationError: The file belongs to another program, or to a newer Planar.
+        ConfigurationError: The file belongs to another program.
+        StoreError: It belongs to a newer Planar.
         sqlite3.Error: It cannot be read or written, or is no database.
     """
     connection.execute("PRAGMA journal_mode = WAL")
@@ -48,22 +49,23 @@ def prepare(connection: sqlite3.Connection, *, sync: str) -> None:
     connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT}")
     connection.execute("BEGIN IMMEDIATE")
     try:
-        _upgrade(connection)
+        _upgrade(connection, path)
         connection.execute("COMMIT")
     finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
 
 
-def _upgrade(connection: sqlite3.Connection) -> None:
+def _upgrade(connection: sqlite3.Connection, path: str) -> None:
     [owner] = connection.execute("PRAGMA application_id").fetchone()
     [version] = connection.execute("PRAGMA user_version").fetchone()
     [tables] = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if owner != _OURS and (owner or tables):
-        raise ConfigurationError("the file is the database of another program: quotas need a file of their own")
+        raise ConfigurationError(f"{path} is the database of another program: quotas need a file of their own")
     if version > len(STEPS):
-        raise ConfigurationError(
-            f"the file is of version {version}, and this Planar knows no later one than {len(STEPS)}: upgrade Planar"
+        raise StoreError(
+            f"{path} is of version {version}, made by a newer Planar; this one knows version {len(STEPS)}: upgrade"
+            " planar-inference"
         )
     if version == len(STEPS):
         return
