@@ -10,7 +10,7 @@ from typing import Any
 
 from planar.errors import StoreError
 from planar.quotas._calendar import SECOND
-from planar.quotas._cells import Cell, Part, cell_of
+from planar.quotas._cells import Part, cell_of
 from planar.quotas._codec import entry_from_dict, entry_to_dict, from_json, to_json
 from planar.quotas._limits import Path
 from planar.quotas._measures import FOREVER, Costs, Hold
@@ -304,12 +304,14 @@ class FiledLeases:
     def _parts(self, path: Path, unusual: Sequence[Sequence[Any]]) -> list[Part] | None:
         scopes = path.tenant.scopes
         parts: list[Part] = []
-        for depth, position, *where in unusual:
-            cell: Cell = self._limits.cells(scopes[int(depth)])[int(position)]
+        for plain in unusual:
+            depth: int = plain[0]
+            position: int = plain[1]
+            cell = self._limits.cells(scopes[depth])[position]
             if not isinstance(cell, WindowCell):
                 parts.append(cell)
                 continue
-            child, start = where
+            child, start = plain[2:]
             # One that is written here was never the scope's: the lease is older than the limit.
             span = self._span(cell, start) if isinstance(start, int) else span_of(cell, start)
             if span is None:
