@@ -116,8 +116,10 @@ class Trees:
 
     async def _open(self) -> None:
         """Look whom we talk to, and set the first limits. Doing it twice, at the same time, changes nothing."""
-        config, info = await self._link.ask(packed(b"CONFIG", b"GET", b"maxmemory-policy"), packed(b"INFO", b"memory"))
-        self._check_policy(_policy(config, info))
+        config, info = await self._link.ask(packed(b"CONFIG", b"GET", b"maxmemory-policy"), packed(b"INFO"))
+        told = _info_of(info)
+        self._check_version(told.get("redis_version"))
+        self._check_policy(_policy(config) or told.get("maxmemory_policy"))
         version = self._shared("version")
         _, found = await self._ask(packed(b"SET", version, b"%d" % _VERSION, b"NX"), packed(b"GET", version))
         if int(found) > _VERSION:
@@ -129,6 +131,11 @@ class Trees:
             await self._register(scope)
             await self._decide("set_limits", scope, (scope.encode(), *words))
         self._opened = True
+
+    def _check_version(self, version: str | None) -> None:
+        # Valkey tells which Redis it is like.
+        if version is not None and int(version.partition(".")[0]) < 7:
+            raise ConfigurationError(f"{self._link.shown} is Redis {version}: quotas need Redis 7 or Valkey")
 
     def _check_policy(self, policy: str | None) -> None:
         if policy is None:
@@ -153,12 +160,16 @@ class Trees:
         return f"{self._prefix}:{name}".encode()
 
 
-def _policy(config: object, info: object) -> str | None:
+def _info_of(info: object) -> dict[str, str]:
+    """What INFO tells, line by line; nothing where it is forbidden."""
+    lines = info.decode().split("\r\n") if isinstance(info, bytes) else ()
+    return {name: value for name, _, value in (line.partition(":") for line in lines)}
+
+
+def _policy(config: object) -> str | None:
     # CONFIG is forbidden by many who rent out servers; some of them let INFO tell.
-    if isinstance(config, list) and len(cast("list[bytes]", config)) == 2:
-        return cast("list[bytes]", config)[1].decode()
-    told = [line for line in info.split() if line.startswith(b"maxmemory_policy:")] if isinstance(info, bytes) else []
-    return told[0].partition(b":")[2].decode() if told else None
+    found = cast("list[bytes]", config) if isinstance(config, list) else []
+    return found[1].decode() if len(found) == 2 else None
 
 
 def _windows(now: int, periods: Sequence[bytes]) -> bytes:

@@ -16,6 +16,7 @@ _STORES = {
     "redis": ("planar.quotas.redis", "RedisQuotaStore"),
     "rediss": ("planar.quotas.redis", "RedisQuotaStore"),
     "valkey": ("planar.quotas.redis", "RedisQuotaStore"),
+    "valkeys": ("planar.quotas.redis", "RedisQuotaStore"),
     "postgresql": ("planar.quotas.postgres", "PostgresQuotaStore"),
     "postgres": ("planar.quotas.postgres", "PostgresQuotaStore"),
 }

@@ -159,20 +159,23 @@ local function sweep()
   tree[WAKE] = math.min(first_of(DUE), first_of(ENDED))
 end
 
--- Calls `visit(lease, id)` for the living leases of a scope and its children, first to expire first.
+local function is_within(tenant, scope)
+  return tenant == scope or string.sub(tenant, 1, #scope + 1) == scope .. '/'
+end
+
+-- Calls `visit(lease, id)` for the living leases of a scope and its children, first to expire first, until that says
+-- false.
 local function each_live(scope, visit)
-  local from = 0
+  local from, count = 0, 16
   repeat
-    local ids = call('ZRANGE', DUE, from, from + 499)
+    local ids = call('ZRANGE', DUE, from, from + count - 1)
     local stored = #ids > 0 and call('HMGET', LEASES, unpack(ids)) or {}
     for place, packed in ipairs(stored) do
       local lease = decode(packed)
-      if lease[TENANT] == scope or string.sub(lease[TENANT], 1, #scope + 1) == scope .. '/' then
-        if visit(lease, ids[place]) == false then
-          return
-        end
+      if is_within(lease[TENANT], scope) and visit(lease, ids[place]) == false then
+        return
       end
     end
-    from = from + 500
-  until #ids < 500
+    from, count = from + #ids, 500
+  until #ids == 0
 end

@@ -100,8 +100,7 @@ local function count_accounts(fresh)
     cursor = page[1]
     for place = 2, #page[2], 2 do
       local lease = decode(page[2][place])
-      local inside = lease[TENANT] == scope or string.sub(lease[TENANT], 1, #scope + 1) == scope .. '/'
-      if lease[FIRST] and inside then
+      if lease[FIRST] and is_within(lease[TENANT], scope) then
         local charged = { 1, lease[CHARGED_IN], lease[CHARGED_OUT], lease[CHARGED_IN] + lease[CHARGED_OUT],
           lease[CHARGED_NANO], 0 }
         for _, cell in ipairs(fresh) do
