@@ -303,6 +303,30 @@ async def test_a_server_that_does_not_tell_its_policy_is_used_with_a_warning(
     await store.aclose()
 
 
+async def test_a_server_that_is_too_old_is_refused() -> None:
+    hung_up = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        info = b"# Server\r\nredis_version:6.2.14\r\n"
+        while head := await reader.readline():
+            words = []
+            for _ in range(int(head[1:])):
+                words.append(await reader.readexactly(int((await reader.readline())[1:]) + 2))
+            told = words[0].strip().upper() == b"INFO"
+            writer.write(b"$%d\r\n%b\r\n" % (len(info), info) if told else b"+OK\r\n")
+        writer.close()
+        await writer.wait_closed()
+        hung_up.set()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        store = RedisQuotaStore(f"redis://127.0.0.1:{port}")
+        with pytest.raises(ConfigurationError, match=r"is Redis 6\.2\.14"):
+            await reserve(store, "1")
+        await store.aclose()
+        await hung_up.wait()
+
+
 async def test_what_a_newer_version_keeps_is_not_touched(redis_url: str) -> None:
     store = RedisQuotaStore(redis_url)
     with admin(redis_url) as client:
