@@ -21,6 +21,7 @@ from planar.errors import (
     StoreError,
     UnknownTenantError,
 )
+from planar.quotas._urls import open_store
 from planar.quotas.redis import RedisQuotaStore
 from planar.testing.clock import FakeClock
 from planar.types import Amount, Charge, Lease, LeaseId, LeasePart, Limit
@@ -169,6 +170,7 @@ async def test_threads_with_loops_of_their_own_share_a_store(redis_url: str) -> 
 
 FORKING = """
 import asyncio, os, sys, warnings
+from planar.quotas._urls import open_store
 from planar.quotas.redis import RedisQuotaStore
 from planar.types import Amount, Charge, LeaseId
 
@@ -380,11 +382,14 @@ async def test_a_refund_is_found_in_whatever_tree_it_belongs_to(store: RedisQuot
         await store.refund(LeaseId("in initech"), amount=Amount(), reason="broken")
 
 
-async def test_a_valkey_url_is_taken(redis_url: str) -> None:
-    store = RedisQuotaStore(redis_url.replace("redis://", "valkey://"))
+@pytest.mark.parametrize("scheme", ["redis", "valkey"])
+async def test_urls_of_redis_and_valkey_make_the_store(redis_url: str, scheme: str) -> None:
+    store = open_store(redis_url.replace("redis:", f"{scheme}:"), limits={"acme": [Limit.usd(5)]})
 
+    assert isinstance(store, RedisQuotaStore)
     await spend(store, "1")
 
+    assert await store.limits("acme") == (Limit.usd(5),)
     assert (await store.usage("acme")).requests == 1
     await store.aclose()
 
