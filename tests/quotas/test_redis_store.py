@@ -94,6 +94,48 @@ async def test_a_server_that_was_restarted_meanwhile_is_not_noticed(
     assert (await store.usage("acme")).requests == 2
 
 
+async def test_a_server_that_comes_back_empty_is_told_its_limits_again(
+    redis_url: str, redis_server: RedisServer
+) -> None:
+    store = RedisQuotaStore(redis_url, limits={"acme": [Limit.concurrency(1)]})
+    lease = await reserve(store, "1")
+
+    with admin(redis_url) as client:
+        client.flushall()
+    redis_server.restart()
+
+    await reserve(store, "2")
+    with pytest.raises(QuotaExceededError):
+        await reserve(store, "3")
+    with pytest.raises(InvalidRequestError, match="not known"):
+        await store.settle(lease, charge=Charge(amount=HOLD))
+    assert await store.limits("acme") == (Limit.concurrency(1),)
+    await store.aclose()
+
+
+async def test_limits_that_were_changed_stay_when_a_server_was_restarted(
+    redis_url: str, redis_server: RedisServer
+) -> None:
+    store = RedisQuotaStore(redis_url, limits={"acme": [Limit.concurrency(1)]})
+    await store.set_limits("acme", Limit.concurrency(2))
+
+    redis_server.restart()
+
+    assert await store.limits("acme") == (Limit.concurrency(2),)
+    await store.aclose()
+
+
+async def test_a_new_budget_counts_all_of_a_long_book(store: RedisQuotaStore) -> None:
+    lease = await reserve(store, "whole")
+    parts = [LeasePart(id=LeaseId(str(each)), hold=Amount(), charge=None) for each in range(1_500)]
+    await store.split(lease, parts=parts[:700])
+    await store.split(lease, parts=parts[700:], keep=Amount())
+
+    await store.set_limits("acme", Limit(dimension="requests", amount=9_999, window="total"))
+
+    assert [count.used for count in await store.counts("acme")] == [1_500]
+
+
 async def test_a_server_that_does_not_answer_is_given_up_and_found_again(
     redis_url: str, redis_server: RedisServer
 ) -> None:

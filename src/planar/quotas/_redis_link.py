@@ -19,9 +19,13 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtraError("redis", extra="redis") from error
 
-__all__ = ["Link", "NoScriptError", "ResponseError", "shown"]
+__all__ = ["BrokenConnectionError", "Link", "NoScriptError", "ResponseError", "shown"]
 
 _SCHEMES = {"redis": "redis", "rediss": "rediss", "valkey": "redis", "valkeys": "rediss"}
+
+
+class BrokenConnectionError(Exception):
+    """A connection that had been kept was dead: the server was restarted, or is another one. Ask again."""
 
 
 class _Connection(Protocol):
@@ -66,6 +70,7 @@ class Link:
 
         Raises:
             StoreError: No answer: not reached, not in time, or not by a Redis that may answer.
+            BrokenConnectionError: No answer on a connection that had worked before. All that are idle are closed.
         """
         pool = self._pool()
         if not pool.enter():
@@ -91,29 +96,28 @@ class Link:
         return StoreError(f"{self.shown}: {what}")
 
     async def _ask(self, pool: _Pool, commands: bytes, count: int) -> list[Any]:
-        while True:
-            fresh = not pool.idle
-            connection = self._factory() if fresh else pool.idle.pop()
-            try:
-                async with asyncio.timeout(self._timeout):
-                    if fresh:
-                        await connection.connect()
-                    await connection.send_packed_command(commands, check_health=False)
-                    answers = [await _answer(connection) for _ in range(count)]
-            except TimeoutError as error:
-                await connection.disconnect(nowait=True)
-                raise self.failed(f"no answer within {self._timeout:g} s") from error
-            except (RedisError, OSError) as error:
-                await connection.disconnect(nowait=True)
+        fresh = not pool.idle
+        connection = self._factory() if fresh else pool.idle.pop()
+        try:
+            async with asyncio.timeout(self._timeout):
                 if fresh:
-                    raise self.failed(error) from error
-                await pool.close()  # the server was restarted: what was kept is as dead. Every verb may be repeated.
-            except BaseException:
-                await connection.disconnect(nowait=True)  # which waits for nothing
-                raise
-            else:
-                await pool.keep(connection)
-                return answers
+                    await connection.connect()
+                await connection.send_packed_command(commands, check_health=False)
+                answers = [await _answer(connection) for _ in range(count)]
+        except TimeoutError as error:
+            await connection.disconnect(nowait=True)
+            raise self.failed(f"no answer within {self._timeout:g} s") from error
+        except (RedisError, OSError) as error:
+            await connection.disconnect(nowait=True)
+            if fresh:
+                raise self.failed(error) from error
+            await pool.close()
+            raise BrokenConnectionError from error
+        except BaseException:
+            await connection.disconnect(nowait=True)  # which waits for nothing
+            raise
+        await pool.keep(connection)
+        return answers
 
     def _pool(self) -> _Pool:
         try:

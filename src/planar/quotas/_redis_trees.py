@@ -9,7 +9,7 @@ from typing import Any, cast
 from planar.errors import ConfigurationError
 from planar.protocols import Clock
 from planar.quotas._calendar import SECOND, Period, period, zone
-from planar.quotas._redis_link import Link, NoScriptError, ResponseError
+from planar.quotas._redis_link import BrokenConnectionError, Link, NoScriptError, ResponseError
 from planar.quotas._redis_scripts import call_of, keys_of, packed, script
 from planar.types import LeaseId, TenantPath
 
@@ -98,9 +98,9 @@ class Trees:
         windows = b""
         while True:
             arguments = (now, windows, *words)
-            [answer] = await self._link.ask(call_of(by, keys, arguments))
+            [answer] = await self._send(call_of(by, keys, arguments))
             if isinstance(answer, NoScriptError):
-                [answer] = await self._link.ask(call_of(by, keys, arguments, whole=True))
+                [answer] = await self._send(call_of(by, keys, arguments, whole=True))
             if isinstance(answer, ResponseError):
                 raise self._link.failed(answer) from answer
             if type(answer) is not list or answer[0] != b"windows":
@@ -108,21 +108,37 @@ class Trees:
             windows = _windows(*cast("tuple[int, list[bytes]]", answer[1:]))
 
     async def _ask(self, *commands: bytes) -> list[Any]:
-        answers = await self._link.ask(*commands)
+        answers = await self._send(*commands)
         for answer in answers:
             if isinstance(answer, ResponseError):
                 raise self._link.failed(answer) from answer
         return answers
 
+    async def _send(self, *commands: bytes) -> list[Any]:
+        """Ask, again where a connection was dead: whatever is asked has one effect."""
+        while True:
+            try:
+                return await self._link.ask(*commands)
+            except BrokenConnectionError:
+                await self._set_up_again()
+
+    async def _set_up_again(self) -> None:
+        """A server that came back without its data must not let everything pass: it gets the first limits again."""
+        [version] = await self._ask(packed(b"GET", self._shared("version")))
+        if version is None and self._opened:
+            self._opened = False
+            self._registered.clear()
+            await self._open()
+
     async def _open(self) -> None:
         """Look whom we talk to, and set the first limits. Doing it twice, at the same time, changes nothing."""
-        config, info = await self._link.ask(packed(b"CONFIG", b"GET", b"maxmemory-policy"), packed(b"INFO"))
+        config, info = await self._send(packed(b"CONFIG", b"GET", b"maxmemory-policy"), packed(b"INFO"))
         told = _info_of(info)
         self._check_version(told.get("redis_version"))
         self._check_policy(_policy(config) or told.get("maxmemory_policy"))
         version = self._shared("version")
-        _, found = await self._ask(packed(b"SET", version, b"%d" % _VERSION, b"NX"), packed(b"GET", version))
-        if int(found) > _VERSION:
+        [found] = await self._ask(packed(b"GET", version))
+        if found is not None and int(found) > _VERSION:
             raise ConfigurationError(
                 f"{self._link.shown}: a newer Planar keeps its quotas under the prefix {self._prefix!r} (version"
                 f" {int(found)}, this one knows {_VERSION}): upgrade this one, or use another prefix"
@@ -130,6 +146,8 @@ class Trees:
         for scope, words in self._first_limits:
             await self._register(scope)
             await self._decide("set_limits", scope, (scope.encode(), *words))
+        # Last: whoever finds it finds the limits as well.
+        await self._ask(packed(b"SET", version, b"%d" % _VERSION, b"NX"))
         self._opened = True
 
     def _check_version(self, version: str | None) -> None:

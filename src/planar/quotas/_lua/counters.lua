@@ -12,7 +12,7 @@ local SLICES = 60
 -- Of a rate.
 local UNIT, CAPACITY, LEVEL, AT = 8, 9, 10, 11
 
-local REQUESTS, MONEY = 1, 5 -- dimensions, as places among costs
+local MONEY = 5 -- a dimension, as its place among costs
 local GATE, TOKEN_BOUND, MONEY_BOUND = 0, 1, 2 -- ranks; the others are 3
 
 local NOTHING = {}
