@@ -14,8 +14,7 @@ DECLARE
 BEGIN
     SELECT e.at INTO v_at FROM planar.enter(split_part(p_tenant, '/', 1), p_now, false) AS e;
     PERFORM planar.sweep(split_part(p_tenant, '/', 1), v_at, 16);
-    SELECT * INTO v_lease FROM planar.lease l  -- one that was charged is known for as long as its rows are
-    WHERE l.id = p_id AND (l.state IN ('active', 'settled', 'charged') OR l.wake > v_at);
+    v_lease := planar.whole(p_id, v_at);
     verdict := CASE WHEN v_lease.id IS NULL THEN 'unknown' WHEN v_lease.tenant <> p_tenant THEN 'another tenant' END;
     IF verdict IS NULL THEN
         SELECT 'taken', id INTO verdict, told FROM unnest(p_ids) AS id WHERE planar.is_taken(id, p_tenant, v_at) LIMIT 1;
@@ -35,6 +34,25 @@ BEGIN
     IF p_keep_input IS NOT NULL THEN
         PERFORM planar.shrink(p_id, p_keep_input, p_keep_output, p_keep_usd, v_at);
     END IF;
+END $$;
+
+-- A lease that is alive or remembered, or what its rows say of one that was charged: those are there for ever.
+CREATE FUNCTION planar.whole(p_id text, p_now bigint) RETURNS planar.lease LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    v_lease planar.lease := planar.find(p_id, p_now);
+    v_first planar.ledger;
+BEGIN
+    IF v_lease.id IS NULL THEN
+        SELECT * INTO v_first FROM planar.ledger l WHERE l.lease_id = p_id AND l.kind IN ('settled', 'expired');
+        v_lease.id := v_first.lease_id;
+        v_lease.root := v_first.root;
+        v_lease.tenant := v_first.tenant;
+        v_lease.deployment := v_first.deployment;
+        v_lease.state := CASE v_first.kind WHEN 'expired' THEN 'charged' ELSE 'settled' END;
+        v_lease.reserved_at := v_first.reserved_at;
+        v_lease.expires := v_first.booked_at;
+    END IF;
+    RETURN v_lease;
 END $$;
 
 -- A part's id is in use unless it is that of a part, or another lease, of this tenant that has its row.
@@ -60,7 +78,7 @@ DECLARE
     v_again record;
     v_marks record;
 BEGIN
-    SELECT * INTO v_whole FROM planar.lease l WHERE l.id = p_whole;
+    v_whole := planar.whole(p_whole, p_now);
     SELECT * INTO entry FROM planar.ledger l WHERE l.lease_id = p_id AND l.kind IN ('settled', 'expired');
     IF FOUND THEN
         verdict := 'replayed';
@@ -134,7 +152,7 @@ DECLARE
     v_held bigint[];
     v_kept bigint[];
 BEGIN
-    SELECT * INTO v_lease FROM planar.lease l WHERE l.id = p_id;
+    v_lease := planar.whole(p_id, p_now);
     v_held := planar.costs(v_lease.input_tokens, v_lease.output_tokens, v_lease.nano_usd);
     IF v_lease.state = 'active' AND (p_input, p_output, p_usd) = (0, 0, 0) THEN
         PERFORM planar.give_up(v_lease, v_held, '{0,0,0,0,0,0}', p_now);
