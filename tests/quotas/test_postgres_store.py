@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import sys
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 from uuid import uuid4
@@ -361,16 +362,38 @@ async def test_numbers_as_large_as_they_may_be_overflow_nothing(url: str) -> Non
     await store.aclose()
 
 
-async def test_full_durability_waits_for_every_verb(url: str) -> None:
-    mixed, full = PostgresQuotaStore(url), PostgresQuotaStore(url, durability="full")
+async def test_with_full_durability_a_server_that_is_killed_knows_every_lease(
+    postgres_server: servers.PostgresServer, url: str
+) -> None:
+    store = PostgresQuotaStore(url, durability="full", limits={"acme": [Limit.concurrency(5)]})
+    leases = [await reserve(store) for _ in range(3)]
+    await store.release(leases[0])
 
-    for store in (mixed, full):
-        await store.release(await reserve(store))
-        await store.aclose()
+    postgres_server.kill()
+    postgres_server.restart()
 
-    for options in ({"durability": "none"}, {"pool_size": 0}, {"timeout": 0}, {"schema": "Not a name"}):
-        with pytest.raises(ConfigurationError):
-            PostgresQuotaStore(url, **options)  # type: ignore[arg-type]
+    for lease in leases[1:]:
+        await store.dispatched(lease)
+    assert [count.held for count in await store.counts("acme")] == [2]
+    await store.aclose()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"url": "mysql://localhost/books"},
+        {"url": "postgresql://[localhost/books"},
+        {"durability": "none"},
+        {"pool_size": 0},
+        {"timeout": 0},
+        {"schema": "Not a name"},
+        {"limits": {"acme": [Limit.usd("1"), Limit.usd("2")]}},
+    ],
+    ids=str,
+)
+def test_what_makes_no_sense_is_said_before_anything_is_connected(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError):
+        PostgresQuotaStore(**{"url": "postgresql://localhost/books", **options})
 
 
 def spend_in_a_child(url: str) -> None:
@@ -393,6 +416,39 @@ async def test_processes_on_one_database_add_up(url: str, store: PostgresQuotaSt
         await anyio.to_thread.run_sync(child.join)
     assert [child.exitcode for child in children] == [0, 0]
     assert (await store.usage("acme")).requests == 3
+
+
+FORKING = """
+import asyncio, os, sys
+from planar.quotas.postgres import PostgresQuotaStore
+from planar.types import Amount, Charge, LeaseId
+
+store = PostgresQuotaStore(sys.argv[1])
+
+async def spend(name):
+    lease = await store.reserve(LeaseId(name), "acme", hold=Amount(), ttl=60, deployment="x:y")
+    await store.settle(lease, charge=Charge(amount=Amount()))
+
+async def parent():
+    await spend("before")
+    child = os.fork()
+    if child == 0:
+        return True
+    os.waitpid(child, 0)
+    await spend("after")
+    print((await store.usage("acme")).requests)
+    await store.aclose()
+
+if asyncio.run(parent()):
+    asyncio.run(spend("child"))
+    os._exit(0)
+"""
+
+
+async def test_a_fork_may_use_the_store_in_a_loop_of_its_own(url: str) -> None:
+    said = await anyio.run_process([sys.executable, "-c", FORKING, url], check=False)
+
+    assert said.stdout.strip() == b"3", said.stderr
 
 
 async def test_a_store_may_be_used_from_several_event_loops(store: PostgresQuotaStore) -> None:

@@ -88,7 +88,7 @@ class LimitWriter:
         Raises:
             ConfigurationError: A limit makes no sense, or two bound the same thing.
         """
-        LimitTable(known_only=False).replace(self._scope, limits, now=0)  # says what makes no sense
+        check_limits(self._scope, limits)
         async with self._connection.transaction():
             await self._enter()
             before = {key_of(limit_of(row["limit_json"])): row for row in await self._rows(_CELLS, self._scope)}
@@ -204,6 +204,15 @@ class LimitWriter:
 
     async def _do(self, query: str, *args: object) -> None:
         await self._connection.execute(self._schema.sql(query), *args)
+
+
+def check_limits(scope: TenantPath, limits: Sequence[Limit]) -> None:
+    """See that limits make sense, as the engine does.
+
+    Raises:
+        ConfigurationError: One makes none, or two bound the same thing.
+    """
+    LimitTable(known_only=False).replace(scope, limits, now=0)
 
 
 def _columns(cell: Cell, place: int) -> tuple[object, ...]:

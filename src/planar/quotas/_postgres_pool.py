@@ -237,6 +237,8 @@ class Connections:
             server_settings={
                 "application_name": "planar",
                 "default_transaction_isolation": "read committed",
+                # Whoever gave up waiting must not stand in the queue of a tree for ever.
+                "lock_timeout": str(max(1, round(self._timeout * 1000))),
                 # Planning these statements anew, or compiling them, takes longer than running them; and what was
                 # planned while a table was empty has to do when it is large.
                 "plan_cache_mode": "force_generic_plan",
@@ -272,8 +274,17 @@ class Connections:
 
 
 def nameable(url: str) -> str:
-    """The URL as it may be printed: without a password and without options."""
-    parts = urlsplit(url)
+    """The URL as it may be printed: without a password and without options.
+
+    Raises:
+        ConfigurationError: It is no URL of PostgreSQL.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise ConfigurationError("the URL of the quota store is none") from None  # there may be a password in it
+    if parts.scheme not in ("postgresql", "postgres"):
+        raise ConfigurationError(f"a PostgreSQL store has a URL like postgresql://host/database, not {parts.scheme}://")
     where = parts.netloc.rpartition("@")[2]
     user = (parts.username or "") + "@" if parts.username else ""
     return f"{parts.scheme}://{user}{where}{parts.path}"

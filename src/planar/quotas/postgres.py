@@ -12,7 +12,7 @@ from planar.protocols import Clock
 from planar.quotas._calendar import SECOND, period, zone
 from planar.quotas._engine import microseconds
 from planar.quotas._postgres_books import Book
-from planar.quotas._postgres_limits import LimitWriter
+from planar.quotas._postgres_limits import LimitWriter, check_limits
 from planar.quotas._postgres_pool import Connection, Connections, Row
 from planar.quotas._postgres_rows import (
     charge_columns,
@@ -88,7 +88,8 @@ class PostgresQuotaStore:
         clock: Where time comes from; default is the server's clock. For tests.
 
     Raises:
-        ConfigurationError: `schema`, `durability`, `pool_size` or `timeout` make no sense.
+        ConfigurationError: The URL, a limit or an option makes no sense.
+        UnknownTenantError: A scope in `limits` is not a tenant's name.
         MissingExtraError: asyncpg is not installed.
 
     Every method raises `StoreError` if the database cannot be reached, does not answer in time or fails, and
@@ -122,6 +123,8 @@ class PostgresQuotaStore:
         self._clock = clock
         self._latest = 0
         self._limits = {TenantPath(scope): tuple(bounds) for scope, bounds in (limits or {}).items()}
+        for scope, bounds in self._limits.items():
+            check_limits(scope, bounds)
         self._prepared = False
         self._connections = Connections(url, size=pool_size, timeout=timeout, prepare=self._prepare)
         self._book = Book(self._connections, self._schema)
