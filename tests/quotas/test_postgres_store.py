@@ -19,7 +19,7 @@ from planar.errors import ConfigurationError, InvalidRequestError, QuotaExceeded
 from planar.quotas import _postgres_books, _postgres_schema
 from planar.quotas.postgres import PostgresQuotaStore
 from planar.testing.clock import FakeClock
-from planar.types import Amount, Charge, Lease, LeaseId, LedgerEntry, Limit
+from planar.types import Amount, Charge, Lease, LeaseId, LeasePart, LedgerEntry, Limit
 
 HOLD = Amount(input_tokens=10, output_tokens=5, nano_usd=100)
 
@@ -416,6 +416,24 @@ async def test_processes_on_one_database_add_up(url: str, store: PostgresQuotaSt
         await anyio.to_thread.run_sync(child.join)
     assert [child.exitcode for child in children] == [0, 0]
     assert (await store.usage("acme")).requests == 3
+
+
+async def test_what_was_charged_long_ago_can_still_be_split(url: str) -> None:
+    clock = FakeClock()
+    store = PostgresQuotaStore(url, clock=clock, limits={"acme": [Limit.usd("1", per="total")]})
+    lease = await reserve(store, ttl=30)
+    await store.dispatched(lease)
+    clock.advance(31)
+    await store.usage("acme")
+    clock.advance(10_000)
+    part = LeasePart(id=LeaseId("part"), hold=HOLD, charge=Charge(amount=Amount(nano_usd=30)))
+
+    [receipt] = await store.split(lease, parts=[part], keep=Amount())
+
+    assert (receipt.entry.kind, receipt.entry.nano_usd) == ("settled", 30)
+    assert [row.nano_usd async for row in store.ledger("acme")] == [100, 30, -100]
+    assert [count.used for count in await store.counts("acme")] == [30]
+    await store.aclose()
 
 
 FORKING = """
