@@ -769,12 +769,12 @@ async def test_no_task_is_left_when_it_is_closed(tmp_path: Path) -> None:
     setting.way.always = "before"
     await setting.store.settle(lease, charge=CHARGE)
     await anyio.wait_all_tasks_blocked()
-    assert setting.store._background.running
+    assert setting.store._replayer._background.running
 
     await setting.store.aclose()
     await anyio.wait_all_tasks_blocked()
 
-    assert not setting.store._background.running
+    assert not setting.store._replayer._background.running
 
 
 @pytest.mark.parametrize(("first", "second"), [("asyncio", "trio"), ("trio", "asyncio"), ("asyncio", "asyncio")])

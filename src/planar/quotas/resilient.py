@@ -7,22 +7,18 @@ import os
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from math import inf
-from operator import attrgetter
 from pathlib import Path
 from typing import Literal
 
 import anyio
 import anyio.to_thread
 
-from planar.errors import ConfigurationError, InvalidRequestError, PlanarError, QuotaExceededError, StoreError
+from planar.errors import ConfigurationError, InvalidRequestError, StoreError
 from planar.protocols import Clock, QuotaStore
-from planar.quotas._background import Background
 from planar.quotas._contact import Circuit, Contact
 from planar.quotas._meanwhile import KnownLimits, Meanwhile, PathLimits, has_budget
-from planar.quotas._replay import replay
-from planar.quotas._spool import Pending, Spool
+from planar.quotas._replay import Replayer
+from planar.quotas._spool import Spool
 from planar.quotas._spool_rows import Row, encode
 from planar.types import (
     Amount,
@@ -39,10 +35,6 @@ from planar.types import (
 )
 
 _logger = logging.getLogger("planar.quotas")
-_LONGEST_PAUSE = 15.0
-_LONGEST_WAIT = 60.0
-_ENOUGH = 3
-"""Failures in a row after which it is the store and not the row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,16 +121,17 @@ class ResilientQuotaStore:
         self._allow_others = without_budget == "allow"
         self._capacity = safe_capacity or Amount()
         self._timeout = timeout
-        self._pause = pause
-        self._background = Background()
         self._circuit = Circuit(pause=pause, patience=timeout, clock=self._clock, changed=self._changed)
         self._contact = Contact(store, self._circuit, timeout=timeout)
-        self._retries = Contact(store, self._circuit, timeout=timeout, opens=False)
         self._known = KnownLimits(every=limits_every, clock=self._clock)
         self._spool = Spool(Path(spool))
         self._meanwhile = Meanwhile(capacity=self._capacity, clock=self._clock)
-        self._begun = self._closed = self._asked = False
-        self._let_through = self._refused = self._replayed = 0
+        retries = Contact(store, self._circuit, timeout=timeout, opens=False)
+        self._replayer = Replayer(
+            self._spool, retries, self._circuit, pause=pause, clock=self._clock, running=self._runs
+        )
+        self._begun = self._closed = False
+        self._let_through = self._refused = 0
 
     def state(self) -> OutageState:
         """How it stands now. Asks nobody."""
@@ -147,7 +140,7 @@ class ResilientQuotaStore:
             let_through=self._let_through,
             refused=self._refused,
             waiting=len(self._spool),
-            replayed=self._replayed,
+            replayed=self._replayer.written,
             rejected=self._spool.rejected,
         )
 
@@ -221,12 +214,12 @@ class ResilientQuotaStore:
         waiting = self._spool.get(lease.id)
         try:
             if waiting is not None and waiting.charges:
-                await self._write(waiting)  # the first charge stands, whatever comes after
+                await self._replayer.write(waiting)  # the first charge stands, whatever comes after
             receipt = await self._contact.settle(lease, charge=charge)
         except StoreError:
             return await self._settle_later(lease, charge)
         if waiting is not None:
-            await self._done(waiting, rows=waiting.rows)
+            await self._replayer.done(waiting, rows=waiting.rows)
         return receipt
 
     async def release(self, lease: Lease) -> None:
@@ -260,7 +253,7 @@ class ResilientQuotaStore:
         await self._begin()
         waiting = self._spool.get(lease_id)
         if waiting is not None:
-            await self._write(waiting)
+            await self._replayer.write(waiting)
         return await self._contact.refund(lease_id, amount=amount, reason=reason)
 
     async def usage(
@@ -304,25 +297,21 @@ class ResilientQuotaStore:
         Raises:
             ConfigurationError: The folder cannot be read.
         """
-        self._begun, self._asked = False, True
-        try:
+        self._begun = False
+        with self._replayer.alone():
             await self._begin()
-            self._circuit.ask_now()
-            return await self._replay_waiting(self._spool.pending())
-        finally:
-            self._asked = False
+            return await self._replayer.write_all()
 
     async def aclose(self) -> None:
         """Write what still waits if the store takes it at once, leave the rest to the next process, close the store."""
         if self._closed:
             return
         self._closed = True
-        self._background.stop()
+        self._replayer.close()
         try:
             if len(self._spool):
-                self._circuit.ask_now()
                 with anyio.move_on_after(self._timeout):
-                    await self._replay_waiting(self._spool.pending())
+                    await self._replayer.write_all()
         finally:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(self._spool.close)
@@ -333,7 +322,7 @@ class ResilientQuotaStore:
     async def _begin(self) -> None:
         """Take over what dead processes left, once, and see that what waits is being written."""
         if self._begun:
-            self._wake()  # the loop on which that was done may be gone
+            self._replayer.wake()  # the loop on which that was done may be gone
             return
         try:
             found = await anyio.to_thread.run_sync(self._spool.adopt)
@@ -342,7 +331,7 @@ class ResilientQuotaStore:
         self._begun = True
         if found:
             _logger.warning("an earlier process left rows of %d leases that the quota store did not get", found)
-        self._wake()
+        self._replayer.wake()
 
     async def _learn(self, tenant: TenantPath) -> None:
         scopes = self._known.due(tenant)
@@ -416,9 +405,12 @@ class ResilientQuotaStore:
             _logger.error("neither the quota store nor the disk (%s) takes this row: %s", error, text)
             raise StoreError(f"the quota store is away, and the spool cannot be written: {error}") from error
         finally:
-            self._wake()
+            self._replayer.wake()
 
     # -- when it is back -----------------------------------------------------------------------
+
+    def _runs(self, lease_id: LeaseId) -> bool:
+        return self._meanwhile.running(lease_id)
 
     def _changed(self, error: StoreError | None) -> None:
         if error is not None:
@@ -429,78 +421,7 @@ class ResilientQuotaStore:
             self._let_through,
             len(self._spool),
         )
-        self._wake()
-
-    def _wake(self) -> None:
-        if len(self._spool) and not self._closed:
-            self._background.start(self._replay_until_done)
-
-    async def _replay_until_done(self) -> None:
-        while len(self._spool) and not self._closed:
-            if self._circuit.ready and not self._asked:
-                now = self._clock.monotonic()
-                await self._replay_waiting([each for each in self._spool.pending() if now >= each.not_before])
-            await anyio.sleep(self._pause)
-
-    async def _replay_waiting(self, waiting: Sequence[Pending]) -> int:
-        written = failures = 0
-        for pending in sorted(waiting, key=_not_before):  # those that were never tried come first
-            # One that runs here is written when it has ended: the store would have to be told how it goes on.
-            if not pending.charges and self._meanwhile.running(pending.lease.id):
-                continue
-            try:
-                written += await self._write(pending)
-                failures = 0
-            except QuotaExceededError as error:
-                # It was let through and spent, and the limit is in the way of saying so.
-                self._postpone(pending, min(max(error.retry_after or inf, self._pause), _LONGEST_WAIT), error)
-            except StoreError as error:
-                pending.failures += 1
-                self._postpone(pending, min(self._pause * 2 ** min(pending.failures, 10), _LONGEST_PAUSE), error)
-                failures += 1
-                if failures == _ENOUGH or self._circuit.since is not None:
-                    break
-        return written
-
-    def _postpone(self, pending: Pending, seconds: float, error: Exception) -> None:
-        pending.not_before = self._clock.monotonic() + seconds
-        _logger.info("what waits of lease %s could not be written yet: %s", pending.lease.id, error)
-
-    async def _write(self, pending: Pending) -> bool:
-        rows = pending.rows
-        try:
-            alerts = await replay(pending, self._retries)
-        except (StoreError, QuotaExceededError):
-            raise
-        except PlanarError as error:
-            await self._reject(pending, error)
-            return False
-        for alert in alerts:  # the call that used it is over: nobody but the log is left to tell
-            _logger.warning(
-                "%s has used %d %% of its %s (%s)", alert.scope, alert.percent, alert.dimension, alert.window
-            )
-        if not await self._done(pending, rows=rows):
-            return False  # somebody else was faster, or there is more to write by now
-        self._replayed += 1
-        return True
-
-    async def _reject(self, pending: Pending, reason: PlanarError) -> None:
-        _logger.error("the quota store will never take what waits of lease %s: %s", pending.lease.id, reason)
-        try:
-            text = f"{type(reason).__name__}: {reason}"
-            await anyio.to_thread.run_sync(self._spool.reject, pending, text)
-        except OSError as error:
-            self._postpone(pending, _LONGEST_WAIT, error)
-
-    async def _done(self, pending: Pending, *, rows: int) -> bool:
-        try:
-            return await anyio.to_thread.run_sync(partial(self._spool.done, pending, rows=rows))
-        except OSError as error:
-            _logger.warning("the spool cannot be written, so a later process will repeat what is done: %s", error)
-            return True
-
-
-_not_before = attrgetter("not_before")
+        self._replayer.wake()
 
 
 class _SystemClock:
