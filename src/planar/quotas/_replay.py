@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from math import inf
@@ -61,7 +61,7 @@ class Replayer:
         self.written = 0
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def alone(self) -> Generator[None]:
         """Whoever asks for it writes, and the work beside everything else waits as long."""
         self._alone = True
         try:
