@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 import planar
+from planar.client._booking import LEASE_SECONDS, Terms, book
 from planar.events import Finish, Notice, TextDelta, UsageReported
-from planar.testing import ScriptedProvider, reply
-from planar.types import Amount, LeaseId, Price, Usage
+from planar.testing import FakeClock, ScriptedProvider, reply
+from planar.types import Amount, Candidate, LeaseId, ModelInfo, Price, TenantPath, Usage
 
 pytestmark = pytest.mark.anyio
 
@@ -146,3 +147,30 @@ async def test_a_name_that_is_no_tenant_is_refused_at_the_door(tenant: str) -> N
 
     with pytest.raises((planar.UnknownTenantError, planar.InvalidRequestError)):
         client.stream("Rivers?", tenant=tenant)
+
+
+async def test_an_answer_that_was_booked_late_costs_what_it_cost_and_not_the_difference() -> None:
+    clock = FakeClock()
+    store = planar.MemoryQuotaStore(clock=clock)
+    terms = Terms(
+        tenant=TenantPath("acme"),
+        candidate=Candidate(
+            deployment="script:x",
+            provider="script",
+            model="x",
+            info=ModelInfo(id="x", price=DOLLAR),
+            input_tokens_bound=100,
+            output_tokens_bound=50,
+        ),
+        wanted=50,
+        at_once=True,
+        tell=lambda alerts: None,
+    )
+    booking = await book(store, terms, lease_id="late", now=0.0)
+    await booking.dispatched()
+    clock.advance(LEASE_SECONDS + 1)
+
+    cost = await booking.settle(Usage(input_tokens=60, output_tokens=20), frozenset())
+
+    assert [(row.kind, row.nano_usd) async for row in store.ledger()] == [("expired", 150_000), ("correction", -70_000)]
+    assert cost == 80_000

@@ -226,7 +226,8 @@ class Booking:
             self.notices.append(Notice("booked_late", text, {"lease_id": self._lease.id}))
         if receipt.entry.alerts and not receipt.replayed:
             self._terms.tell(receipt.entry.alerts)
-        return receipt.entry.nano_usd
+        # The row of a correction has the difference.
+        return amount.nano_usd if receipt.entry.kind == "correction" else receipt.entry.nano_usd
 
     async def _release(self) -> None:
         try:
