@@ -330,6 +330,24 @@ async def test_a_server_that_may_forget_is_refused(redis_url: str) -> None:
     await store.aclose()
 
 
+async def test_a_full_server_lets_nobody_in_and_still_takes_what_was_spent(
+    store: RedisQuotaStore, redis_url: str
+) -> None:
+    await store.set_limits("acme", Limit.tokens(100, per="total"))
+    lease = await reserve(store, "1")
+    with admin(redis_url) as client:
+        client.config_set("maxmemory", 1)
+        try:
+            with pytest.raises(StoreError, match="maxmemory"):
+                await reserve(store, "2")
+            await store.settle(lease, charge=Charge(amount=HOLD))
+        finally:
+            client.config_set("maxmemory", 0)
+
+    assert [(count.used, count.held) for count in await store.counts("acme")] == [(20, 0)]
+    assert (await store.usage("acme")).requests == 1
+
+
 @pytest.mark.parametrize(("forbidden", "warned"), [("-config", False), ("-config -info", True)])
 async def test_a_server_that_does_not_tell_its_policy_is_used_with_a_warning(
     redis_url: str, forbidden: str, warned: bool, caplog: pytest.LogCaptureFixture
