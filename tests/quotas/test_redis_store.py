@@ -301,6 +301,27 @@ async def test_a_long_ledger_is_read_in_pages_in_the_order_of_time(redis_url: st
     await store.aclose()
 
 
+async def test_what_was_exported_can_be_forgotten_and_budgets_count_on(redis_url: str) -> None:
+    clock = FakeClock()
+    store = RedisQuotaStore(redis_url, clock=clock, limits={"acme": [Limit.tokens(100, per="total")]})
+    await spend(store, "old")
+    await spend(store, "other", "globex")
+    alive = await reserve(store, "alive")
+    clock.advance(100)
+    noon = clock.time()
+    await store.settle(alive, charge=Charge(amount=HOLD))
+
+    assert await store.prune(noon) == 2
+
+    assert [row.lease_id async for row in store.ledger()] == ["alive"]
+    assert [count.used for count in await store.counts("acme")] == [40]
+    with pytest.raises(InvalidRequestError):
+        await store.refund(LeaseId("old"), amount=HOLD, reason="gone")
+    await store.refund(LeaseId("alive"), amount=HOLD, reason="kept")
+    assert await store.prune(noon) == 0
+    await store.aclose()
+
+
 async def test_limits_and_known_tenants_are_set_at_the_first_call(redis_url: str) -> None:
     bounds = {"acme": [Limit.concurrency(1)], "globex/team": []}
     store = RedisQuotaStore(redis_url, limits=bounds, known_tenants_only=True)

@@ -17,6 +17,7 @@ _PARTS: Mapping[str, tuple[str, ...]] = {
     "settle": (*_COUNTING, "accounts", "settle"),
     "split": (*_COUNTING, "accounts", "split"),
     "refund": (*_COUNTING, "accounts", "refund"),
+    "prune": (*_COUNTING, "prune"),
     "look": (*_COUNTING, "look"),
     "set_limits": (*_COUNTING, "set_limits"),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from math import inf
+from math import ceil, inf
 from typing import Any, cast
 
 from planar.errors import InvalidRequestError, UnknownTenantError
@@ -25,7 +25,7 @@ from planar.quotas._redis_rows import (
     refuse_more,
 )
 from planar.quotas._redis_scripts import packed
-from planar.quotas._redis_trees import Trees
+from planar.quotas._redis_trees import PAGE, Trees
 from planar.quotas._refusals import fate, refuse_unknown_price
 from planar.quotas._state import State
 from planar.quotas._usage import UsageFold
@@ -301,6 +301,22 @@ class RedisQuotaStore:
             UnknownTenantError: Not a tenant's name.
         """
         return Rows(self._trees, None if tenant is None else TenantPath(tenant), since, until)
+
+    async def prune(self, before: float) -> int:
+        """Forget the rows that were written before a time (seconds since the epoch), in every tree. How many they were.
+
+        They take memory for as long as they are there. Export them first: `usage()` sees them no more, nor does a budget
+        that is set later, while those that are there count on. Their leases can no longer be refunded, nor are they
+        recognised when they are settled again.
+
+        Raises:
+            StoreError: Redis does not answer. Some may have been forgotten.
+        """
+        count = 0
+        for root in await self._trees.roots():
+            while pruned := await self._trees.run("prune", root, b"%d" % ceil(before * SECOND), b"%d" % PAGE):
+                count += pruned
+        return count
 
     async def set_limits(self, tenant: str, *limits: Limit) -> None:
         """Replace the limits of one scope. Leases that exist are not touched.
