@@ -305,8 +305,8 @@ class RedisQuotaStore:
     async def prune(self, before: float) -> int:
         """Forget the rows that were written before a time (seconds since the epoch), in every tree. How many they were.
 
-        They take memory for as long as they are there. Export them first: `usage()` sees them no more, nor does a budget
-        that is set later, while those that are there count on. Their leases can no longer be refunded, nor are they
+        They take memory for as long as they are there. Export them first: `usage()` sees them no more, nor does a
+        budget that is set later, while those that are there count on. Their leases can no longer be refunded, nor are they
         recognised when they are settled again.
 
         Raises:
