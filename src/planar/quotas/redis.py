@@ -306,8 +306,8 @@ class RedisQuotaStore:
         """Forget the rows that were written before a time (seconds since the epoch), in every tree. How many they were.
 
         They take memory for as long as they are there. Export them first: `usage()` sees them no more, nor does a
-        budget that is set later, while those that are there count on. Their leases can no longer be refunded, nor are they
-        recognised when they are settled again.
+        budget that is set later, while those that are there count on. Their leases can no longer be refunded, nor are
+        they recognised when they are settled again.
 
         Raises:
             StoreError: Redis does not answer. Some may have been forgotten.
