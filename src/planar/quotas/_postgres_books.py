@@ -21,13 +21,13 @@ _NEWEST = "SELECT coalesce(max(number), 0) FROM planar.ledger"
 _ROWS = """
 SELECT l.* FROM planar.ledger l
 WHERE (l.time, l.number) > ($1, $2) AND l.time < $3 AND l.number <= $4
-ORDER BY l.time, l.number LIMIT $5
+ORDER BY l.time, l.number LIMIT {page}
 """
 _ROWS_OF_SCOPE = """
 SELECT l.* FROM planar.ledger l
-WHERE l.root = split_part($6, '/', 1) AND (l.tenant = $6 OR starts_with(l.tenant, $6 || '/'))
+WHERE l.root = split_part($5, '/', 1) AND (l.tenant = $5 OR starts_with(l.tenant, $5 || '/'))
     AND (l.time, l.number) > ($1, $2) AND l.time < $3 AND l.number <= $4
-ORDER BY l.time, l.number LIMIT $5
+ORDER BY l.time, l.number LIMIT {page}
 """
 _USAGE = """
 SELECT false AS held, CASE WHEN $4 THEN l.tenant ELSE $1 END AS tenant,
@@ -103,10 +103,9 @@ class Book:
 
     async def page(self, scope: TenantPath | None, after: tuple[int, int], until: int, newest: int) -> Sequence[Row]:
         """The next rows after a time and number."""
-        given: list[object] = [*after, until, newest, PAGE]
-        if scope is None:
-            return await self._connections.rows(self._sql(_ROWS), *given)
-        return await self._connections.rows(self._sql(_ROWS_OF_SCOPE), *given, scope)
+        # The size is in the text: were it an argument, the plan would be one for many more rows, and sort them all.
+        query = self._sql((_ROWS if scope is None else _ROWS_OF_SCOPE).format(page=PAGE))
+        return await self._connections.rows(query, *after, until, newest, *([] if scope is None else [scope]))
 
 
 class _Sums:

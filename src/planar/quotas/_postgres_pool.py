@@ -244,6 +244,7 @@ class Connections:
                 "plan_cache_mode": "force_generic_plan",
                 "jit": "off",
                 "enable_seqscan": "off",
+                "enable_bitmapscan": "off",
             },
         )
         try:

@@ -85,6 +85,7 @@ CREATE TABLE planar.lease (
     parts bigint[] NOT NULL           -- the counters in which it holds something
 );
 CREATE INDEX lease_to_wake ON planar.lease (root, wake, id);
+CREATE INDEX lease_alive ON planar.lease (root, reserved_at, id) WHERE state = 'active';
 
 -- The book. Rows are only ever added.
 CREATE TABLE planar.ledger (
