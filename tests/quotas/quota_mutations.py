@@ -16,6 +16,8 @@ from pathlib import Path
 
 PROJECT = Path(__file__).parents[2]
 MEMORY = ("tests/quotas/test_memory_contract.py", "tests/quotas/test_quota_machine.py")
+REDIS = ("tests/quotas/test_redis_contract.py",)
+POSTGRES = ("tests/quotas/test_postgres_contract.py",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +189,68 @@ MUTATIONS = (
         "_engine.py",
         'if record is None or record.state in ("released", "lapsed"):',
         'if record is None or record.state in ("released",):',
+    ),
+    # The same, in the languages in which servers decide.
+    Mutation(
+        "Redis skips the root",
+        "_lua/tree.lua",
+        "  return names\nend\n\n-- The client",
+        "  if #names > 1 then table.remove(names, 1) end\n  return names\nend\n\n-- The client",
+        REDIS,
+    ),
+    Mutation("in Redis an expiry releases", "_lua/leases.lua", "if lease[DISPATCHED] == 0 then", "if true then", REDIS),
+    Mutation(
+        "Redis settles twice",
+        "_lua/settle.lua",
+        "if phase == 'active' or phase == 'lapsed' then",
+        "if phase ~= 'charged' then",
+        REDIS,
+    ),
+    Mutation(
+        "in Redis what is held does not count",
+        "_lua/counters.lua",
+        "cell[AMOUNT] - span[USED] - span[HELD]",
+        "cell[AMOUNT] - span[USED]",
+        REDIS,
+    ),
+    Mutation("Redis refuses for leases whose time is over", "_lua/reserve.lua", "    expire_all() --", "    --", REDIS),
+    Mutation(
+        "Redis does not look at shares",
+        "_lua/counters.lua",
+        "left = math.min(left, share - (span[CHILDREN][child] or 0))",
+        "left = left",
+        REDIS,
+    ),
+    Mutation(
+        "PostgreSQL skips the root",
+        "_sql/counters.sql",
+        "    RETURN v_scopes;",
+        "    RETURN CASE WHEN cardinality(v_scopes) > 1 THEN v_scopes[2:] ELSE v_scopes END;",
+        POSTGRES,
+    ),
+    Mutation(
+        "in PostgreSQL an expiry releases", "_sql/verbs.sql", "IF p_lease.dispatched THEN", "IF false THEN", POSTGRES
+    ),
+    Mutation(
+        "PostgreSQL settles twice",
+        "_sql/verbs.sql",
+        "v_lease.state NOT IN ('active', 'lapsed') THEN",
+        "v_lease.state NOT IN ('active', 'lapsed', 'settled') THEN",
+        POSTGRES,
+    ),
+    Mutation(
+        "in PostgreSQL what is held does not count",
+        "_sql/counters.sql",
+        "THEN c.bound - k.used - k.held\n",
+        "THEN c.bound - k.used\n",
+        POSTGRES,
+    ),
+    Mutation(
+        "PostgreSQL does not look at shares",
+        "_sql/counters.sql",
+        "WHEN c.share IS NULL OR p_tenant = c.scope THEN",
+        "WHEN true THEN",
+        POSTGRES,
     ),
 )
 
