@@ -10,7 +10,10 @@ local function wanted(cell, span, child, name, cost, own)
     return found
   end
   if kind == ROLLING then
-    return { { name, cell[DIMENSION], 0, NEVER, NEVER } } -- what was used comes free as well: all have to be looked at
+    -- Where more than holds is in the way, what was dispatched ends in an order of its own: all are looked at.
+    local busy = cell[R_USED] + own + cost <= amount
+    local short = busy and cell[R_USED] + cell[R_HELD] + cost - amount or NEVER
+    return { { name, cell[DIMENSION], 0, NEVER, short } }
   end
   local short = span[USED] + span[HELD] + cost - amount
   if short > 0 and span[USED] + own + cost <= amount then
