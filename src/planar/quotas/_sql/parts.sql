@@ -13,7 +13,6 @@ DECLARE
     v_part record;
 BEGIN
     SELECT e.at INTO v_at FROM planar.enter(split_part(p_tenant, '/', 1), p_now, false) AS e;
-    PERFORM planar.sweep(split_part(p_tenant, '/', 1), v_at, 16);
     v_lease := planar.whole(p_id, v_at);
     verdict := CASE WHEN v_lease.id IS NULL THEN 'unknown' WHEN v_lease.tenant <> p_tenant THEN 'another tenant' END;
     IF verdict IS NULL THEN

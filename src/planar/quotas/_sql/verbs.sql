@@ -4,7 +4,7 @@
 -- p_now: the time, in tests; null for the server's clock. p_lazy: do not wait for this commit to reach the disk. A
 -- later commit that is waited for carries it along, so that a crash loses what was held, never what was settled.
 
--- Lock a tree, and tell the time: read when the lock is held, and never before what was told last.
+-- Lock a tree, tell the time (read when the lock is held, and never before what was told last), and see to what is due.
 CREATE FUNCTION planar.enter(p_root text, p_now bigint, p_create boolean, OUT at bigint, OUT known boolean)
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -20,12 +20,8 @@ BEGIN
         END IF;
         INSERT INTO planar.tree (root, now, known) VALUES (p_root, 0, false) ON CONFLICT DO NOTHING;
     END LOOP;
-END $$;
-
-CREATE FUNCTION planar.relax(p_lazy boolean) RETURNS void LANGUAGE plpgsql AS $$
-BEGIN
-    IF p_lazy THEN
-        PERFORM set_config('synchronous_commit', 'off', true);
+    IF EXISTS (SELECT FROM planar.lease l WHERE l.root = p_root AND l.wake <= at) THEN
+        PERFORM planar.sweep(p_root, at, 16);
     END IF;
 END $$;
 
@@ -111,15 +107,15 @@ CREATE FUNCTION planar.reserve(
 ) LANGUAGE plpgsql AS $$
 DECLARE
     v_root text := split_part(p_tenant, '/', 1);
-    v_scopes text[] := planar.scopes(p_tenant);
     v_costs bigint[] := planar.costs(p_input, p_output, p_usd);
     v_known boolean;
     v_swept boolean := false;
     v_path record;
 BEGIN
-    PERFORM planar.relax(p_lazy);
+    IF p_lazy THEN
+        PERFORM set_config('synchronous_commit', 'off', true);
+    END IF;
     SELECT e.at, e.known INTO at, v_known FROM planar.enter(v_root, p_now, NOT p_known_only) AS e;
-    PERFORM planar.sweep(v_root, at, 16);
     lease := planar.find(p_id, at);
     IF lease.id IS NOT NULL THEN
         verdict := CASE WHEN (lease.tenant, lease.deployment, lease.asked_input, lease.asked_output) =
@@ -141,7 +137,7 @@ BEGIN
             RETURN;
         ELSIF v_path.ended THEN
             verdict := 'ended';
-            told := planar.ended(v_scopes, at);
+            told := planar.ended(planar.scopes(p_tenant), at);
             RETURN;
         END IF;
         EXIT WHEN v_path.margin >= 0 OR v_path.margin IS NULL;
@@ -153,14 +149,18 @@ BEGIN
         END IF;
         v_swept := true;
     END LOOP;
-    DELETE FROM planar.lease l WHERE l.id = p_id;  -- it was forgotten
     lease := (p_id, v_root, p_tenant, p_deployment, 'active', false,
         p_input, p_output, p_usd, p_input, p_output, p_usd, at, at + p_ttl, at + p_ttl,
         v_path.tokens, v_path.usd, coalesce(v_path.budgets, '{}'));
     INSERT INTO planar.lease SELECT lease.* ON CONFLICT DO NOTHING;
     IF NOT FOUND THEN
-        verdict := 'taken';  -- at this moment, in another tree
-        RETURN;
+        -- By one that was forgotten and waits to be swept, or at this moment by another tree.
+        DELETE FROM planar.lease l WHERE l.id = p_id AND l.state <> 'active' AND l.wake <= reserve.at;
+        INSERT INTO planar.lease SELECT lease.* ON CONFLICT DO NOTHING;
+        IF NOT FOUND THEN
+            verdict := 'taken';
+            RETURN;
+        END IF;
     END IF;
     PERFORM planar.hold(v_path.counters, p_tenant, v_costs, at);
     verdict := 'granted';
@@ -235,9 +235,10 @@ DECLARE
     v_at bigint;
     v_lease planar.lease;
 BEGIN
-    PERFORM planar.relax(p_lazy);
+    IF p_lazy THEN
+        PERFORM set_config('synchronous_commit', 'off', true);
+    END IF;
     SELECT e.at INTO v_at FROM planar.enter(v_root, p_now, false) AS e;
-    PERFORM planar.sweep(v_root, v_at, 16);
     v_lease := planar.find(p_id, v_at);
     IF v_lease.id IS NULL OR v_lease.state IN ('released', 'lapsed') THEN
         verdict := CASE WHEN EXISTS (SELECT FROM planar.ledger l WHERE l.lease_id = p_id)
@@ -263,9 +264,10 @@ DECLARE
     v_delta bigint[];
     v_path record;
 BEGIN
-    PERFORM planar.relax(p_lazy);
+    IF p_lazy THEN
+        PERFORM set_config('synchronous_commit', 'off', true);
+    END IF;
     SELECT e.at INTO at FROM planar.enter(v_root, p_now, false) AS e;
-    PERFORM planar.sweep(v_root, at, 16);
     lease := planar.find(p_id, at);
     IF lease.id IS NULL OR lease.state <> 'active' THEN
         verdict := coalesce(lease.state, 'unknown');
@@ -348,9 +350,10 @@ DECLARE
     v_again record;
     v_marks record;
 BEGIN
-    PERFORM planar.relax(p_lazy);
+    IF p_lazy THEN
+        PERFORM set_config('synchronous_commit', 'off', true);
+    END IF;
     SELECT e.at INTO v_at FROM planar.enter(v_root, p_now, false) AS e;
-    PERFORM planar.sweep(v_root, v_at, 16);
     v_lease := planar.find(p_id, v_at);
     IF v_lease.id IS NULL OR v_lease.state NOT IN ('active', 'lapsed') THEN
         SELECT * INTO v_again FROM planar.settle_again(
@@ -457,9 +460,10 @@ DECLARE
     v_at bigint;
     v_lease planar.lease;
 BEGIN
-    PERFORM planar.relax(p_lazy);
+    IF p_lazy THEN
+        PERFORM set_config('synchronous_commit', 'off', true);
+    END IF;
     SELECT e.at INTO v_at FROM planar.enter(v_root, p_now, false) AS e;
-    PERFORM planar.sweep(v_root, v_at, 16);
     v_lease := planar.find(p_id, v_at);
     verdict := 'done';
     IF v_lease.id IS NULL OR v_lease.state <> 'active' THEN
@@ -486,9 +490,10 @@ DECLARE
     v_first planar.ledger;
     v_counted record;
 BEGIN
-    PERFORM planar.relax(p_lazy);
+    IF p_lazy THEN
+        PERFORM set_config('synchronous_commit', 'off', true);
+    END IF;
     SELECT e.at INTO v_at FROM planar.enter(v_root, p_now, false) AS e;
-    PERFORM planar.sweep(v_root, v_at, 16);
     SELECT * INTO v_first FROM planar.ledger l WHERE l.lease_id = p_id AND l.kind IN ('settled', 'expired');
     IF NOT FOUND THEN
         verdict := 'nothing';
