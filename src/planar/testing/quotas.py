@@ -474,6 +474,19 @@ class QuotaStoreContract(BooksContract, PoliciesContract):
         assert (report.unpriced, report.nano_usd, report.input_tokens) == (1, 0, 10)
         assert (await store.usage("acme")).concurrent == 0
 
+    async def test_what_cannot_be_priced_any_more_counts_as_it_was_held(self, store: QuotaStore) -> None:
+        """The row says that the price is unknown; the budget has to count something, and never less than it may be."""
+        await store.set_limits("acme", Limit.usd("0.0000015", per="total"))
+        lease = await _reserve(store, "one")
+
+        receipt = await store.settle(lease, charge=Charge(amount=Amount(input_tokens=90, nano_usd=None)))
+
+        assert receipt.entry.nano_usd is None
+        [count] = await store.counts("acme")
+        assert (count.used, count.held) == (1_000, 0)
+        with pytest.raises(QuotaExceededError):
+            await _reserve(store, "two")
+
     async def test_a_name_that_is_not_a_tenants_is_refused(self, store: QuotaStore) -> None:
         """Before anything is counted."""
         for name in ("", "/", "acme/", "a/b/c/d/e", "acme\n", "../acme"):
