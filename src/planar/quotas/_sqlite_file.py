@@ -6,7 +6,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -56,6 +56,12 @@ class QuotaFile:
         clock = options.clock
         self._time = time.time if clock is None else clock.time
         self._open: _Open | None = None
+
+    def prepare(self, job: Job[Work]) -> None:
+        """Wait for our turn, if the job is a verb."""
+        if self._open is not None and not isinstance(job.work, Reading):
+            with suppress(OSError):  # `run` comes upon it again, and tells those who asked
+                self._open.queue.enter()
 
     def run(self, jobs: Sequence[Job[Work]]) -> float:
         """Do them: the verbs among them in one transaction, then what only reads.

@@ -10,7 +10,7 @@ from typing import Final
 if sys.platform != "win32":
     import fcntl
 
-_TURN: Final = 0.01
+_TURN: Final = 0.005
 """Seconds. Others wait meanwhile: each of eight may have to wait for the turns of seven."""
 _LINGER: Final = 0.001
 

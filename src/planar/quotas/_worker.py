@@ -50,6 +50,7 @@ class Worker(Generic[T]):
     The thread is a daemon: what was answered is done, so nothing is lost where nobody stops it.
 
     Args:
+        prepare: Called with the first of some jobs. What comes while it waits for something is done with it.
         run: Does jobs, and says for how many seconds it is worth waiting for the next ones. It raises nothing.
         rest: Called where none came in that time.
         end: Called last of all.
@@ -57,12 +58,14 @@ class Worker(Generic[T]):
 
     def __init__(
         self,
-        run: Callable[[Sequence[Job[T]]], float],
         *,
+        prepare: Callable[[Job[T]], None],
+        run: Callable[[Sequence[Job[T]]], float],
         rest: Callable[[], None],
         end: Callable[[], None],
         name: str,
     ) -> None:
+        self._prepare = prepare
         self._run = run
         self._rest = rest
         self._end = end
@@ -127,6 +130,8 @@ class Worker(Generic[T]):
     def _next(self, patience: float) -> tuple[list[Job[T]], bool]:
         """Those that wait, and whether it is time to stop."""
         job = self._first(patience)
+        if job is not None:
+            self._prepare(job)
         jobs: list[Job[T]] = []
         while job is not None:
             if not job.gone:

@@ -273,7 +273,9 @@ class SQLiteQuotaStore:
             _of_parents.append(worker)
         file = QuotaFile(self._options)
         self._process = os.getpid()
-        self._worker = worker = Worker(file.run, rest=file.rest, end=file.close, name="planar-quotas")
+        self._worker = worker = Worker(
+            prepare=file.prepare, run=file.run, rest=file.rest, end=file.close, name="planar-quotas"
+        )
         return worker
 
 
