@@ -41,6 +41,7 @@ CHARGE = Charge(amount=Amount(input_tokens=1_150, output_tokens=310, nano_usd=1_
 WRITERS = 8
 SECONDS = 2.0
 TURNS = 5
+PATIENCE = 120
 
 
 async def pair(store: QuotaStore, lease_id: str) -> None:
@@ -87,13 +88,13 @@ Writer = Callable[[str, int, Any, Any, int], None]
 def race(writer: Writer, where: str, in_flight: int = 1) -> tuple[float, list[float]]:
     """How much all writers do in a second, and how long each step of each took."""
     context = multiprocessing.get_context("spawn")
-    ready, done = context.Barrier(WRITERS), context.Queue()
+    ready, done = context.Barrier(WRITERS, timeout=PATIENCE), context.Queue()
     processes = [
         context.Process(target=writer, args=(where, number, ready, done, in_flight)) for number in range(WRITERS)
     ]
     for process in processes:
         process.start()
-    results = [done.get() for _ in processes]
+    results = [done.get(timeout=PATIENCE) for _ in processes]  # one that died would be waited for
     for process in processes:
         process.join()
     waits = sorted(wait for _, each in results for wait in each)
