@@ -86,7 +86,7 @@ def equipped_llama_server(smollm2: str, tmp_path_factory: pytest.TempPathFactory
 def redis_server(request: pytest.FixtureRequest) -> Iterator[servers.RedisServer]:
     """A real Redis server, to be killed, paused and restarted at will; where Valkey is installed, then it too."""
     try:
-        with servers.redis_server(request.param) as server:
+        with servers.redis_server(request.param, fsync="always") as server:
             yield server
     except servers.MissingServerError as error:
         missing(str(error))

@@ -132,10 +132,16 @@ class Server:
 
 
 class RedisServer(Server):
-    """Redis, or Valkey, that appends each write to a file which is flushed every second."""
+    """Redis, or Valkey, that appends each write to a file.
 
-    def __init__(self, folder: Path, program: str) -> None:
+    Args:
+        fsync: When that is flushed: `everysec`, as most are run, or `always`. With the first, writes wait while a flush
+            to a slow disk is still running, for up to two seconds, and a kill then loses what was answered.
+    """
+
+    def __init__(self, folder: Path, program: str, fsync: str) -> None:
         self._program = program
+        self._fsync = fsync
         super().__init__(folder)
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.restart()
@@ -152,7 +158,7 @@ class RedisServer(Server):
             "bind": "127.0.0.1",
             "dir": str(self._folder),
             "appendonly": "yes",
-            "appendfsync": "everysec",
+            "appendfsync": self._fsync,
             "maxmemory-policy": "noeviction",
             "save": "",
         }
@@ -219,7 +225,7 @@ class PostgresServer(Server):
 
 
 @contextmanager
-def redis_server(name: str = "redis-server") -> Iterator[RedisServer]:
+def redis_server(name: str = "redis-server", *, fsync: str = "everysec") -> Iterator[RedisServer]:
     """A Redis server (or `valkey-server`), for as long as the block runs.
 
     Raises:
@@ -228,7 +234,7 @@ def redis_server(name: str = "redis-server") -> Iterator[RedisServer]:
     program = shutil.which(name, path=_search_path())
     if program is None:
         raise MissingServerError(f"{name} is not installed: apt-get install {name}")
-    with _ended(RedisServer(_folder(), program)) as server:
+    with _ended(RedisServer(_folder(), program, fsync)) as server:
         yield server
 
 
