@@ -153,8 +153,11 @@ class RateCell:
 
     def room(self, now: int) -> int:
         """How much could be let in at once; below 0 while there is debt."""
-        if now > self.at:
-            self._drain(now)
+        elapsed = now - self.at
+        if elapsed > 0:  # as `_drain` does: every request comes by here, for each rate on its path
+            level = self.level - elapsed * self.amount
+            self.level = level if level > 0 else 0
+            self.at = now
         return (self._capacity - self.level) // self._unit
 
     def hold(self, cost: int, now: int) -> RateCell:
@@ -162,7 +165,11 @@ class RateCell:
         if now > self.at:
             self._drain(now)
         level = self.level + cost * self._unit
-        self.level = 0 if level < 0 else min(MOST, level)
+        if level < 0:
+            level = 0
+        elif level > MOST:
+            level = MOST
+        self.level = level
         return self
 
     def settle(self, held: int, actual: int, at: int) -> bool:
