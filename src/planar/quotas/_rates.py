@@ -156,7 +156,9 @@ class RateCell:
         elapsed = now - self.at
         if elapsed > 0:  # as `_drain` does: every request comes by here, for each rate on its path
             level = self.level - elapsed * self.amount
-            self.level = level if level > 0 else 0
+            self.level = 0
+            if level > 0:
+                self.level = level
             self.at = now
         return (self._capacity - self.level) // self._unit
 
