@@ -106,7 +106,7 @@ class LimitWriter:
 
     async def _enter(self) -> None:
         root = self._scope.scopes[0]
-        [row] = await self._rows("SELECT at FROM planar.enter($1, $2, true)", root, self._given_now)
+        [row] = await self._rows("SELECT planar.enter($1, $2, true, false) AS at", root, self._given_now)
         self._now = row["at"]
         await self._do("UPDATE planar.tree SET known = true WHERE root = $1 AND NOT known", root)
         await self._do("SELECT planar.sweep($1, $2, NULL)", root, self._now)

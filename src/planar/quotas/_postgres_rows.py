@@ -110,6 +110,25 @@ def entry_of(row: Row) -> LedgerEntry:
     )
 
 
+def made_entry(row: Row, lease: Lease, charge: Charge) -> LedgerEntry:
+    """The row of the book that `settle` made."""
+    return LedgerEntry(
+        lease_id=lease.id,
+        kind="settled",
+        tenant=lease.tenant,
+        deployment=lease.deployment,
+        input_tokens=charge.amount.input_tokens,
+        output_tokens=charge.amount.output_tokens,
+        nano_usd=charge.amount.nano_usd,
+        time=row["at"] / SECOND,
+        usage=charge.usage,
+        price=charge.price,
+        flags=charge.flags | {"overage"} if row["overdrawn"] else charge.flags,
+        metadata=dict(charge.metadata),
+        alerts=() if row["told"] is None else tuple(_alert(each) for each in json.loads(row["told"])),
+    )
+
+
 def limit_json(limit: Limit) -> str:
     """A limit as it is kept."""
     return to_json(to_dict(limit))

@@ -20,6 +20,7 @@ from planar.quotas._postgres_rows import (
     keep_columns,
     lease_of,
     limit_of,
+    made_entry,
     part_columns,
     refuse_extend,
     refuse_reserve,
@@ -32,6 +33,7 @@ from planar.types import (
     Amount,
     Charge,
     GroupBy,
+    Headroom,
     Lease,
     LeaseId,
     LeasePart,
@@ -44,7 +46,8 @@ from planar.types import (
 )
 
 _RESERVE = """
-SELECT verdict, at, told, (lease).* FROM planar.reserve($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+SELECT verdict, at, told, tokens, usd, (lease).*
+FROM planar.reserve($1, $2, $3::text[], $4, $5, $6, $7, $8, $9, $10, $11)
 """
 _BEGIN_WINDOWS = "SELECT planar.begin_windows($1, $2::bigint[], $3::bigint[], $4::bigint[], $5)"
 _DISPATCHED = "SELECT verdict FROM planar.dispatched($1, $2, $3, $4)"
@@ -52,7 +55,8 @@ _EXTEND = """
 SELECT verdict, at, told, (lease).* FROM planar.extend($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 """
 _SETTLE = """
-SELECT verdict, (entry).* FROM planar.settle($1, $2, $3, $4, $5, $6::text[], $7, $8, $9, $10, $11)
+SELECT verdict, at, overdrawn, told, (entry).*
+FROM planar.settle($1, $2, $3, $4, $5, $6::text[], $7, $8, $9, $10, $11)
 """
 _SPLIT = """
 SELECT verdict, told, (entry).* FROM planar.split($1, $2, $3::text[], $4::bigint[], $5::bigint[], $6::bigint[],
@@ -150,6 +154,7 @@ class PostgresQuotaStore:
                 self._reserve,
                 lease_id,
                 path,
+                path.scopes,
                 hold.input_tokens,
                 hold.output_tokens,
                 hold.nano_usd,
@@ -160,6 +165,15 @@ class PostgresQuotaStore:
                 self._now(),
             )
             match row["verdict"]:
+                case "made":
+                    return Lease(
+                        id=lease_id,
+                        tenant=path,
+                        hold=hold,
+                        expires=(row["at"] + lives) / SECOND,
+                        deployment=deployment,
+                        headroom=Headroom(tokens=row["tokens"], nano_usd=row["usd"]),
+                    )
                 case "granted":
                     return lease_of(row)
                 case "ended":
@@ -245,6 +259,8 @@ class PostgresQuotaStore:
             False,
             self._now(),
         )
+        if row["verdict"] == "made":
+            return Receipt(entry=made_entry(row, lease, charge))
         if row["verdict"] not in ("booked", "replayed"):
             raise _complaint(lease.id, row["verdict"], "cannot be settled")
         return Receipt(entry=entry_of(row), replayed=row["verdict"] == "replayed")

@@ -4,10 +4,9 @@
 -- query, that names an argument more than once only if it is a column. One that is not inlined is planned at each call.
 -- All others are PL/pgSQL, whose plans are kept.
 
-CREATE FUNCTION planar.clock() RETURNS bigint LANGUAGE plpgsql VOLATILE AS $$
-BEGIN
-    RETURN (extract(epoch FROM clock_timestamp()) * 1000000)::bigint;
-END $$;
+CREATE FUNCTION planar.clock() RETURNS bigint LANGUAGE sql VOLATILE AS $$
+    SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
+$$;
 
 -- The child of a scope to which a tenant belongs; null for the scope's own requests.
 CREATE FUNCTION planar.child_of(p_scope text, p_tenant text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
@@ -130,10 +129,16 @@ BEGIN
     )
     SELECT coalesce(bool_or(shared), false) INTO v_shared FROM poured;
     IF v_shared THEN
-        PERFORM planar.hold_for_child(k.id, planar.child_of(c.scope, p_tenant), p_costs[c.dimension + 1])
-        FROM planar.counter k JOIN planar.cell c ON c.id = k.cell
-        WHERE k.id = ANY (p_counters) AND c.share IS NOT NULL AND p_tenant <> c.scope;
+        PERFORM planar.hold_for_children(p_counters, p_tenant, p_costs);
     END IF;
+END $$;
+
+CREATE FUNCTION planar.hold_for_children(p_counters bigint[], p_tenant text, p_costs bigint[])
+RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM planar.hold_for_child(k.id, planar.child_of(c.scope, p_tenant), p_costs[c.dimension + 1])
+    FROM planar.counter k JOIN planar.cell c ON c.id = k.cell
+    WHERE k.id = ANY (p_counters) AND c.share IS NOT NULL AND p_tenant <> c.scope;
 END $$;
 
 CREATE FUNCTION planar.hold_for_child(p_counter bigint, p_name text, p_cost bigint)

@@ -12,7 +12,7 @@ DECLARE
     v_lease planar.lease;
     v_part record;
 BEGIN
-    SELECT e.at INTO v_at FROM planar.enter(split_part(p_tenant, '/', 1), p_now, false) AS e;
+    v_at := planar.enter(split_part(p_tenant, '/', 1), p_now, false, false);
     v_lease := planar.whole(p_id, v_at);
     verdict := CASE WHEN v_lease.id IS NULL THEN 'unknown' WHEN v_lease.tenant <> p_tenant THEN 'another tenant' END;
     IF verdict IS NULL THEN
@@ -23,7 +23,7 @@ BEGIN
         RETURN;
     END IF;
     FOR i IN 1 .. cardinality(p_ids) LOOP
-        SELECT * INTO v_part FROM planar.settle_part(
+        v_part := planar.settle_part(
             p_id, p_ids[i], p_held_input[i], p_held_output[i], p_held_usd[i], p_charged[i], p_input[i], p_output[i],
             p_usd[i], string_to_array(p_flags[i], ','), p_usage[i], p_price[i], p_metadata[i], v_at);
         verdict := v_part.verdict;
@@ -82,7 +82,7 @@ BEGIN
     IF FOUND THEN
         verdict := 'replayed';
         IF p_charged THEN
-            SELECT * INTO v_again FROM planar.settle_again(
+            v_again := planar.settle_again(
                 p_id, v_whole.tenant, p_input, p_output, p_usd, p_flags, p_usage, p_price, p_metadata, p_now);
             verdict := v_again.verdict;
             entry := v_again.entry;
@@ -97,9 +97,9 @@ BEGIN
     v_actual := planar.costs(p_input, p_output, coalesce(p_usd, v_held[5]));
     v_actual[6] := 0;
     IF v_whole.state = 'active' THEN
-        SELECT * INTO v_marks FROM planar.give_up(v_whole, v_held, v_actual, p_now);
+        v_marks := planar.give_up(v_whole, v_held, v_actual, p_now);
     ELSE
-        SELECT * INTO v_marks FROM planar.amend(v_whole.tenant, v_actual, v_whole.reserved_at, p_now, p_now);
+        v_marks := planar.amend(v_whole.tenant, v_actual, v_whole.reserved_at, p_now, p_now);
     END IF;
     DELETE FROM planar.lease l WHERE l.id = p_id;  -- it was forgotten
     -- In which windows it counts was decided when the whole was reserved.

@@ -73,8 +73,7 @@ CREATE FUNCTION planar.expire_all(p_root text, p_now bigint) RETURNS bigint LANG
 DECLARE
     v_at bigint;
 BEGIN
-    PERFORM set_config('synchronous_commit', 'off', true);
-    SELECT e.at INTO v_at FROM planar.enter(p_root, p_now, false) AS e;
+    v_at := planar.enter(p_root, p_now, false, true);
     PERFORM planar.sweep(p_root, v_at, NULL);
     RETURN v_at;
 END $$;

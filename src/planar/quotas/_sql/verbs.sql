@@ -5,24 +5,27 @@
 -- later commit that is waited for carries it along, so that a crash loses what was held, never what was settled.
 
 -- Lock a tree, tell the time (read when the lock is held, and never before what was told last), and see to what is due.
-CREATE FUNCTION planar.enter(p_root text, p_now bigint, p_create boolean, OUT at bigint, OUT known boolean)
-LANGUAGE plpgsql AS $$
+CREATE FUNCTION planar.enter(p_root text, p_now bigint, p_create boolean, p_lazy boolean)
+RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    v_at bigint;
+    v_commit text := CASE WHEN p_lazy THEN set_config('synchronous_commit', 'off', true) END;
 BEGIN
     LOOP
         -- A row that somebody else has changed meanwhile is computed anew, clock included, when its lock is ours.
         UPDATE planar.tree t SET now = greatest(t.now, coalesce(p_now, planar.clock()))
-        WHERE t.root = p_root RETURNING t.now, t.known INTO at, known;
+        WHERE t.root = p_root RETURNING t.now INTO v_at;
         EXIT WHEN FOUND;
         IF NOT p_create THEN
-            at := coalesce(p_now, planar.clock());
-            known := false;
+            v_at := coalesce(p_now, planar.clock());
             EXIT;
         END IF;
         INSERT INTO planar.tree (root, now, known) VALUES (p_root, 0, false) ON CONFLICT DO NOTHING;
     END LOOP;
-    IF EXISTS (SELECT FROM planar.lease l WHERE l.root = p_root AND l.wake <= at) THEN
-        PERFORM planar.sweep(p_root, at, 16);
+    IF EXISTS (SELECT FROM planar.lease l WHERE l.root = p_root AND l.wake <= v_at) THEN
+        PERFORM planar.sweep(p_root, v_at, 16);
     END IF;
+    RETURN v_at;
 END $$;
 
 -- End leases whose time is over, in the order of their ends, and forget those that ended long ago: at most `p_most` of
@@ -55,7 +58,7 @@ DECLARE
     v_number bigint;
 BEGIN
     IF p_lease.dispatched THEN
-        SELECT * INTO v_marks FROM planar.replace_hold(
+        v_marks := planar.replace_hold(
             p_lease.parts, p_lease.tenant, v_held, v_held[1:5] || 0::bigint, p_lease.expires);
         PERFORM planar.write(p_lease, 'expired', p_lease.input_tokens, p_lease.output_tokens, p_lease.nano_usd,
             v_held[5], p_now, p_lease.expires, '{estimated}', '', NULL, NULL, NULL, v_marks.overdrawn, v_marks.alerts);
@@ -100,91 +103,105 @@ BEGIN
     RETURN v_lease;
 END $$;
 
+-- p_scopes: the tenant's path, root first. A lease that is new is "made", one that was known "granted": that is answered.
 CREATE FUNCTION planar.reserve(
-    p_id text, p_tenant text, p_input bigint, p_output bigint, p_usd bigint, p_ttl bigint, p_deployment text,
-    p_known_only boolean, p_lazy boolean, p_now bigint,
-    OUT verdict text, OUT at bigint, OUT lease planar.lease, OUT told text
+    p_id text, p_tenant text, p_scopes text[], p_input bigint, p_output bigint, p_usd bigint, p_ttl bigint,
+    p_deployment text, p_known_only boolean, p_lazy boolean, p_now bigint,
+    OUT verdict text, OUT at bigint, OUT tokens bigint, OUT usd bigint, OUT lease planar.lease, OUT told text
 ) LANGUAGE plpgsql AS $$
 DECLARE
-    v_root text := split_part(p_tenant, '/', 1);
+    v_root text := p_scopes[1];
     v_costs bigint[] := planar.costs(p_input, p_output, p_usd);
-    v_known boolean;
+    v_let_in boolean := true;
     v_swept boolean := false;
     v_path record;
 BEGIN
-    IF p_lazy THEN
-        PERFORM set_config('synchronous_commit', 'off', true);
-    END IF;
-    SELECT e.at, e.known INTO at, v_known FROM planar.enter(v_root, p_now, NOT p_known_only) AS e;
-    lease := planar.find(p_id, at);
-    IF lease.id IS NOT NULL THEN
-        verdict := CASE WHEN (lease.tenant, lease.deployment, lease.asked_input, lease.asked_output) =
-                (p_tenant, p_deployment, p_input, p_output) AND lease.asked_usd IS NOT DISTINCT FROM p_usd
-            THEN 'granted' ELSE 'taken' END;
-        RETURN;
-    ELSIF EXISTS (SELECT FROM planar.ledger l WHERE l.lease_id = p_id) THEN
-        verdict := 'settled long ago';
-        RETURN;
-    ELSIF p_known_only AND NOT v_known THEN
-        verdict := 'stranger';
-        RETURN;
+    at := planar.enter(v_root, p_now, NOT p_known_only, p_lazy);
+    IF p_known_only THEN
+        v_let_in := coalesce((SELECT t.known FROM planar.tree t WHERE t.root = v_root), false);
     END IF;
     LOOP
-        SELECT v.* INTO v_path FROM planar.path(p_tenant, v_costs, at) AS v;
-        IF p_usd IS NULL AND v_path.priced IS NOT NULL THEN
+        -- Where there is room, all is done in this statement. What would be left is the least of all rooms: of the
+        -- limits that bound an answer's tokens, or its money, that is the lease's headroom.
+        WITH seen AS MATERIALIZED (
+            SELECT each.*, each.room - each.cost AS rest FROM (
+                SELECT k.id, c.lead, s.depth, c.place, c.gate, c.scope, c.dimension, c.unit, c.kind = 'rate' AS rate,
+                    c.share IS NOT NULL AND p_tenant <> c.scope AS shared, k.until, k.held, k.at,
+                    v_costs[c.dimension + 1] AS cost, planar.room(c, k, p_tenant, reserve.at) AS room,
+                    planar.drained(k.level, k.at, c.amount, reserve.at) AS level
+                FROM unnest(p_scopes) WITH ORDINALITY AS s (scope, depth)
+                JOIN planar.cell c ON c.scope = s.scope JOIN planar.counter k ON k.id = c.counter
+                OFFSET 0
+            ) AS each
+        ), path AS MATERIALIZED (
+            SELECT array_agg(seen.id ORDER BY lead, depth, place) FILTER (WHERE NOT gate) AS parts,
+                coalesce(bool_or(reserve.at >= until), false) AS ended, min(rest) AS margin,
+                min(rest) FILTER (WHERE lead = 0) AS tokens, min(rest) FILTER (WHERE lead = 1) AS usd,
+                min(scope) FILTER (WHERE dimension = 4) AS priced, bool_or(shared) AS shared,
+                EXISTS (SELECT FROM planar.lease l WHERE l.id = p_id)
+                OR EXISTS (SELECT FROM planar.ledger l WHERE l.lease_id = p_id) AS met
+            FROM seen
+        ), made AS (
+            INSERT INTO planar.lease
+            SELECT p_id, v_root, p_tenant, p_deployment, 'active', false,
+                p_input, p_output, p_usd, p_input, p_output, p_usd, reserve.at, reserve.at + p_ttl, reserve.at + p_ttl,
+                path.tokens, path.usd, coalesce(path.parts, '{}')
+            FROM path
+            WHERE coalesce(path.margin >= 0, true) AND NOT path.ended AND NOT path.met AND v_let_in
+                AND (p_usd IS NOT NULL OR path.priced IS NULL)
+            ON CONFLICT DO NOTHING
+            RETURNING true AS done
+        ), held AS (
+            UPDATE planar.counter k SET
+                held = CASE WHEN s.rate THEN 0 ELSE planar.plus(s.held, s.cost) END,
+                level = CASE WHEN s.rate THEN planar.poured(s.level, s.cost, s.unit) ELSE 0 END,
+                at = greatest(s.at, reserve.at)
+            FROM seen s CROSS JOIN made WHERE k.id = s.id AND s.cost <> 0
+        )
+        SELECT path.*, made.done INTO v_path FROM path LEFT JOIN made ON true;
+        IF v_path.done THEN
+            EXIT;
+        ELSIF v_path.met THEN
+            lease := planar.find(p_id, at);
+            IF lease.id IS NOT NULL THEN
+                verdict := CASE WHEN (lease.tenant, lease.deployment, lease.asked_input, lease.asked_output) =
+                        (p_tenant, p_deployment, p_input, p_output) AND lease.asked_usd IS NOT DISTINCT FROM p_usd
+                    THEN 'granted' ELSE 'taken' END;
+                RETURN;
+            ELSIF EXISTS (SELECT FROM planar.ledger l WHERE l.lease_id = p_id) THEN
+                verdict := 'settled long ago';
+                RETURN;
+            END IF;
+            DELETE FROM planar.lease l WHERE l.id = p_id AND l.state <> 'active' AND l.wake <= reserve.at;
+        ELSIF NOT v_let_in THEN
+            verdict := 'stranger';
+            RETURN;
+        ELSIF p_usd IS NULL AND v_path.priced IS NOT NULL THEN
             verdict := 'unpriced';
             told := v_path.priced;
             RETURN;
         ELSIF v_path.ended THEN
             verdict := 'ended';
-            told := planar.ended(planar.scopes(p_tenant), at);
+            told := planar.ended(p_scopes, at);
             RETURN;
-        END IF;
-        EXIT WHEN v_path.margin >= 0 OR v_path.margin IS NULL;
-        -- A refusal must be true: leases whose time is over are all ended before it is made.
-        IF v_swept OR planar.sweep(v_root, at, NULL) = 0 THEN
+        ELSIF coalesce(v_path.margin >= 0, true) THEN
+            verdict := 'taken';  -- at this moment, by another tree
+            RETURN;
+        ELSIF v_swept OR planar.sweep(v_root, at, NULL) = 0 THEN
+            -- A refusal must be true: leases whose time is over are all ended before it is made.
             verdict := 'refused';
             told := planar.seen_on_path(v_root, p_tenant, v_costs, at);
             RETURN;
+        ELSE
+            v_swept := true;
         END IF;
-        v_swept := true;
     END LOOP;
-    lease := (p_id, v_root, p_tenant, p_deployment, 'active', false,
-        p_input, p_output, p_usd, p_input, p_output, p_usd, at, at + p_ttl, at + p_ttl,
-        v_path.tokens, v_path.usd, coalesce(v_path.budgets, '{}'));
-    INSERT INTO planar.lease SELECT lease.* ON CONFLICT DO NOTHING;
-    IF NOT FOUND THEN
-        -- By one that was forgotten and waits to be swept, or at this moment by another tree.
-        DELETE FROM planar.lease l WHERE l.id = p_id AND l.state <> 'active' AND l.wake <= reserve.at;
-        INSERT INTO planar.lease SELECT lease.* ON CONFLICT DO NOTHING;
-        IF NOT FOUND THEN
-            verdict := 'taken';
-            RETURN;
-        END IF;
+    IF v_path.shared THEN
+        PERFORM planar.hold_for_children(v_path.parts, p_tenant, v_costs);
     END IF;
-    PERFORM planar.hold(v_path.counters, p_tenant, v_costs, at);
-    verdict := 'granted';
-END $$;
-
--- A tenant's path with what a request would leave. `tokens` and `usd` are what the tightest limits leave of them.
-CREATE FUNCTION planar.path(
-    p_tenant text, p_costs bigint[], p_now bigint,
-    OUT counters bigint[], OUT budgets bigint[], OUT ended boolean, OUT margin bigint, OUT tokens bigint, OUT usd bigint,
-    OUT priced text
-) LANGUAGE plpgsql STABLE AS $$
-BEGIN
-    SELECT array_agg(seen.counter), array_agg(seen.counter ORDER BY lead, depth, place) FILTER (WHERE NOT gate),
-        coalesce(bool_or(p_now >= until), false), min(room),
-        min(room) FILTER (WHERE lead = 0), min(room) FILTER (WHERE lead = 1),
-        min(scope) FILTER (WHERE dimension = 4)
-    INTO counters, budgets, ended, margin, tokens, usd, priced
-    FROM (
-        SELECT c.counter, c.lead, s.depth, c.place, c.gate, c.scope, c.dimension, k.until,
-            planar.room(c, k, p_tenant, p_now) - p_costs[c.dimension + 1] AS room
-        FROM unnest(planar.scopes(p_tenant)) WITH ORDINALITY AS s (scope, depth)
-        JOIN planar.cell c ON c.scope = s.scope JOIN planar.counter k ON k.id = c.counter
-        OFFSET 0
-    ) AS seen;
+    tokens := v_path.tokens;
+    usd := v_path.usd;
+    verdict := 'made';
 END $$;
 
 -- The calendar windows on a path that are over. When the next ones end only the client knows: it knows the time zones.
@@ -201,7 +218,7 @@ CREATE FUNCTION planar.begin_windows(
     p_root text, p_cells bigint[], p_starts bigint[], p_ends bigint[], p_now bigint
 ) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
-    v_at bigint := (SELECT e.at FROM planar.enter(p_root, p_now, true) AS e);
+    v_at bigint := planar.enter(p_root, p_now, true, false);
     v_each record;
     v_fresh bigint;
 BEGIN
@@ -235,10 +252,7 @@ DECLARE
     v_at bigint;
     v_lease planar.lease;
 BEGIN
-    IF p_lazy THEN
-        PERFORM set_config('synchronous_commit', 'off', true);
-    END IF;
-    SELECT e.at INTO v_at FROM planar.enter(v_root, p_now, false) AS e;
+    v_at := planar.enter(v_root, p_now, false, p_lazy);
     v_lease := planar.find(p_id, v_at);
     IF v_lease.id IS NULL OR v_lease.state IN ('released', 'lapsed') THEN
         verdict := CASE WHEN EXISTS (SELECT FROM planar.ledger l WHERE l.lease_id = p_id)
@@ -264,10 +278,7 @@ DECLARE
     v_delta bigint[];
     v_path record;
 BEGIN
-    IF p_lazy THEN
-        PERFORM set_config('synchronous_commit', 'off', true);
-    END IF;
-    SELECT e.at INTO at FROM planar.enter(v_root, p_now, false) AS e;
+    at := planar.enter(v_root, p_now, false, p_lazy);
     lease := planar.find(p_id, at);
     IF lease.id IS NULL OR lease.state <> 'active' THEN
         verdict := coalesce(lease.state, 'unknown');
@@ -277,7 +288,8 @@ BEGIN
         RETURN;
     END IF;
     IF p_usd IS NULL THEN
-        SELECT v.priced INTO told FROM planar.path(p_tenant, '{0,0,0,0,0,0}', at) AS v;
+        told := (SELECT min(c.scope) FROM planar.cell c
+            WHERE c.scope = ANY (planar.scopes(p_tenant)) AND c.dimension = 4);
         IF told IS NOT NULL THEN
             verdict := 'unpriced';
             RETURN;
@@ -336,28 +348,25 @@ BEGIN
     ) AS seen;
 END $$;
 
+-- A row that is new is "made": of it is answered only what the caller cannot know.
 CREATE FUNCTION planar.settle(
     p_id text, p_tenant text, p_input bigint, p_output bigint, p_usd bigint, p_flags text[],
     p_usage text, p_price text, p_metadata text, p_lazy boolean, p_now bigint,
-    OUT verdict text, OUT entry planar.ledger
+    OUT verdict text, OUT at bigint, OUT overdrawn boolean, OUT told jsonb, OUT entry planar.ledger
 ) LANGUAGE plpgsql AS $$
 DECLARE
     v_root text := split_part(p_tenant, '/', 1);
-    v_at bigint;
     v_lease planar.lease;
     v_held bigint[];
     v_actual bigint[];
     v_again record;
     v_marks record;
 BEGIN
-    IF p_lazy THEN
-        PERFORM set_config('synchronous_commit', 'off', true);
-    END IF;
-    SELECT e.at INTO v_at FROM planar.enter(v_root, p_now, false) AS e;
-    v_lease := planar.find(p_id, v_at);
+    at := planar.enter(v_root, p_now, false, p_lazy);
+    SELECT * INTO v_lease FROM planar.lease l WHERE l.id = p_id AND (l.state = 'active' OR l.wake > settle.at);
     IF v_lease.id IS NULL OR v_lease.state NOT IN ('active', 'lapsed') THEN
-        SELECT * INTO v_again FROM planar.settle_again(
-            p_id, p_tenant, p_input, p_output, p_usd, p_flags, p_usage, p_price, p_metadata, v_at);
+        v_again := planar.settle_again(
+            p_id, p_tenant, p_input, p_output, p_usd, p_flags, p_usage, p_price, p_metadata, at);
         verdict := CASE WHEN v_again.verdict = 'unknown' THEN coalesce(v_lease.state, 'unknown')
             ELSE v_again.verdict END;
         entry := v_again.entry;
@@ -370,15 +379,18 @@ BEGIN
     -- Where the price is unknown budgets count what was held: never zero by ignorance.
     v_actual := (planar.costs(p_input, p_output, coalesce(p_usd, v_held[5])))[1:5] || 0::bigint;
     IF v_lease.state = 'active' THEN
-        SELECT * INTO v_marks FROM planar.replace_hold(v_lease.parts, p_tenant, v_held, v_actual, v_at);
-        PERFORM planar.end_lease(p_id, 'settled', v_at);
+        v_marks := planar.replace_hold(v_lease.parts, p_tenant, v_held, v_actual, at);
     ELSE
-        SELECT * INTO v_marks FROM planar.amend(p_tenant, v_actual, v_lease.reserved_at, v_at, v_at);
-        UPDATE planar.lease l SET state = 'settled' WHERE l.id = p_id;
+        v_marks := planar.amend(p_tenant, v_actual, v_lease.reserved_at, at, at);
     END IF;
-    entry := planar.write(v_lease, 'settled', p_input, p_output, p_usd, v_actual[5], v_at, v_at, p_flags, '',
-        p_usage, p_price, p_metadata, v_marks.overdrawn, v_marks.alerts);
-    verdict := 'booked';
+    UPDATE planar.lease l SET state = 'settled', parts = '{}',
+        wake = CASE WHEN l.state = 'active' THEN settle.at + 900000000 ELSE l.wake END
+    WHERE l.id = p_id;
+    overdrawn := v_marks.overdrawn;
+    told := v_marks.alerts;
+    PERFORM planar.write(v_lease, 'settled', p_input, p_output, p_usd, v_actual[5], at, at, p_flags, '',
+        p_usage, p_price, p_metadata, overdrawn, told);
+    verdict := 'made';
 END $$;
 
 -- The first answer stands; but what was presumed or estimated gives way, once, to the truth.
@@ -410,7 +422,7 @@ BEGIN
         entry := v_first;
         RETURN;
     END IF;
-    SELECT * INTO v_counted FROM planar.counted(p_id);
+    v_counted := planar.counted(p_id);
     -- What was refunded stays refunded: a correction takes back no more than still counts.
     v_usd := greatest(p_usd - coalesce(v_first.nano_usd, 0), CASE WHEN p_usd IS NOT NULL THEN -v_counted.usd END);
     v_delta := planar.costs(
@@ -443,7 +455,7 @@ DECLARE
 BEGIN
     p_delta[1] := 0;
     p_delta[6] := 0;
-    SELECT * INTO v_marks FROM planar.amend(p_first.tenant, p_delta, p_first.reserved_at, p_first.booked_at, p_now);
+    v_marks := planar.amend(p_first.tenant, p_delta, p_first.reserved_at, p_first.booked_at, p_now);
     v_lease.id := p_first.lease_id;
     v_lease.root := p_first.root;
     v_lease.tenant := p_first.tenant;
@@ -460,10 +472,7 @@ DECLARE
     v_at bigint;
     v_lease planar.lease;
 BEGIN
-    IF p_lazy THEN
-        PERFORM set_config('synchronous_commit', 'off', true);
-    END IF;
-    SELECT e.at INTO v_at FROM planar.enter(v_root, p_now, false) AS e;
+    v_at := planar.enter(v_root, p_now, false, p_lazy);
     v_lease := planar.find(p_id, v_at);
     verdict := 'done';
     IF v_lease.id IS NULL OR v_lease.state <> 'active' THEN
@@ -490,10 +499,7 @@ DECLARE
     v_first planar.ledger;
     v_counted record;
 BEGIN
-    IF p_lazy THEN
-        PERFORM set_config('synchronous_commit', 'off', true);
-    END IF;
-    SELECT e.at INTO v_at FROM planar.enter(v_root, p_now, false) AS e;
+    v_at := planar.enter(v_root, p_now, false, p_lazy);
     SELECT * INTO v_first FROM planar.ledger l WHERE l.lease_id = p_id AND l.kind IN ('settled', 'expired');
     IF NOT FOUND THEN
         verdict := 'nothing';
@@ -505,7 +511,7 @@ BEGIN
             (-p_input, -p_output, -p_usd, p_reason) THEN 'replayed' ELSE 'otherwise' END;
         RETURN;
     END IF;
-    SELECT * INTO v_counted FROM planar.counted(p_id);
+    v_counted := planar.counted(p_id);
     IF p_input > v_counted.input_tokens OR p_output > v_counted.output_tokens OR p_usd > v_counted.known_usd THEN
         verdict := 'less';
     ELSIF (v_counted.input_tokens, v_counted.output_tokens, v_counted.usd) = (0, 0, 0) THEN
