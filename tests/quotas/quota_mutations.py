@@ -148,8 +148,8 @@ MUTATIONS = (
     Mutation(
         "a rate drains for time that was counted before",
         "_rates.py",
-        "            self.at = now\n",
-        "            pass\n",
+        "                self.level = level\n            self.at = now\n",
+        "                self.level = level\n",
     ),
     Mutation(
         "requests that are let in are given back",
