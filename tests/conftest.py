@@ -20,6 +20,8 @@ from shared import missing
 
 REDIS_SERVERS = ["redis-server", *(["valkey-server"] if shutil.which("valkey-server") else [])]
 
+pytest.register_assert_rewrite("planar.testing")  # the contract suites' assertions show their values, as ours do
+
 
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:

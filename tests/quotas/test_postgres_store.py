@@ -6,6 +6,7 @@ import asyncio
 import multiprocessing
 import sys
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -21,6 +22,7 @@ from planar.quotas.postgres import PostgresQuotaStore
 from planar.testing.clock import FakeClock
 from planar.types import Amount, Charge, Lease, LeaseId, LeasePart, LedgerEntry, Limit
 
+FORKING = Path(__file__).with_name("forking.py")
 HOLD = Amount(input_tokens=10, output_tokens=5, nano_usd=100)
 
 pytestmark = pytest.mark.anyio
@@ -436,35 +438,8 @@ async def test_what_was_charged_long_ago_can_still_be_split(url: str) -> None:
     await store.aclose()
 
 
-FORKING = """
-import asyncio, os, sys
-from planar.quotas.postgres import PostgresQuotaStore
-from planar.types import Amount, Charge, LeaseId
-
-store = PostgresQuotaStore(sys.argv[1])
-
-async def spend(name):
-    lease = await store.reserve(LeaseId(name), "acme", hold=Amount(), ttl=60, deployment="x:y")
-    await store.settle(lease, charge=Charge(amount=Amount()))
-
-async def parent():
-    await spend("before")
-    child = os.fork()
-    if child == 0:
-        return True
-    os.waitpid(child, 0)
-    await spend("after")
-    print((await store.usage("acme")).requests)
-    await store.aclose()
-
-if asyncio.run(parent()):
-    asyncio.run(spend("child"))
-    os._exit(0)
-"""
-
-
 async def test_a_fork_may_use_the_store_in_a_loop_of_its_own(url: str) -> None:
-    said = await anyio.run_process([sys.executable, "-c", FORKING, url], check=False)
+    said = await anyio.run_process([sys.executable, str(FORKING), url], check=False)
 
     assert said.stdout.strip() == b"3", said.stderr
 

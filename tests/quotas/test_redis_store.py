@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import anyio
 import pytest
@@ -27,6 +28,7 @@ from planar.testing.clock import FakeClock
 from planar.types import Amount, Charge, Lease, LeaseId, LeasePart, Limit
 from servers import RedisServer
 
+FORKING = Path(__file__).with_name("forking.py")
 HOLD = Amount(input_tokens=10, output_tokens=10, nano_usd=10)
 MOST = 2**53
 
@@ -210,36 +212,8 @@ async def test_threads_with_loops_of_their_own_share_a_store(redis_url: str) -> 
     await store.aclose()
 
 
-FORKING = """
-import asyncio, os, sys, warnings
-from planar.quotas._urls import open_store
-from planar.quotas.redis import RedisQuotaStore
-from planar.types import Amount, Charge, LeaseId
-
-store = RedisQuotaStore(sys.argv[1])
-
-async def spend(name):
-    lease = await store.reserve(LeaseId(name), "acme", hold=Amount(), ttl=60, deployment="x:y")
-    await store.settle(lease, charge=Charge(amount=Amount()))
-
-async def parent():
-    await spend("before")
-    child = os.fork()
-    if child == 0:
-        return True
-    os.waitpid(child, 0)
-    await spend("after")
-    print((await store.usage("acme")).requests)
-    await store.aclose()
-
-if asyncio.run(parent()):
-    asyncio.run(spend("child"))
-    os._exit(0)
-"""
-
-
 async def test_a_fork_may_use_the_store_in_a_loop_of_its_own(redis_url: str) -> None:
-    said = await anyio.run_process([sys.executable, "-c", FORKING, redis_url], check=False)
+    said = await anyio.run_process([sys.executable, str(FORKING), redis_url], check=False)
 
     assert said.stdout.strip() == b"3", said.stderr
 

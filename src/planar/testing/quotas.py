@@ -15,52 +15,39 @@ is that clock's. A store with a server's clock passes the fake one's time along 
             await store.aclose()
 
 The tests are marked `anyio` and run on whatever the fixture `anyio_backend` says: by anyio's default every event loop
-that is installed. `pytest.register_assert_rewrite("planar.testing.quotas", "planar.testing._quota_books")` in your
-`conftest.py`, before the import, gives failures with values in them.
+that is installed. `pytest.register_assert_rewrite("planar.testing")` in your `conftest.py`, before the import, gives
+failures with values in them.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import pytest
 
 from planar.errors import InvalidRequestError, QuotaExceededError, UnknownPriceError, UnknownTenantError
 from planar.protocols import QuotaStore
 from planar.testing._quota_books import BooksContract
+from planar.testing._quota_limits import LimitsContract
 from planar.testing._quota_policies import PoliciesContract
+from planar.testing._quota_steps import (
+    HOLD,
+    LEAF,
+    NOTHING,
+    SCOPES,
+    USED,
+    each_limit,
+    each_scope,
+    reserve,
+    rows,
+    settled,
+)
 from planar.testing.clock import FakeClock
-from planar.types import Amount, Charge, Lease, LeaseId, LedgerEntry, Limit
-
-LEAF = "acme/search/alice"
-SCOPES = ("acme", "acme/search", "acme/search/alice")
-HOLD = Amount(input_tokens=100, output_tokens=50, nano_usd=1_000)
-USED = Amount(input_tokens=90, output_tokens=10, nano_usd=600)
-NOTHING = Amount()
-LIMITS = {
-    "requests": Limit.requests(1),
-    "requests per day": Limit(dimension="requests", amount=1, window="day"),
-    "input tokens per minute": Limit.tokens_per_minute(150, kind="input_tokens"),
-    "output tokens per minute": Limit.tokens_per_minute(75, kind="output_tokens"),
-    "tokens per minute": Limit.tokens_per_minute(200),
-    "concurrency": Limit.concurrency(1),
-    "tokens per day": Limit.tokens(200, per="day"),
-    "input tokens per week": Limit.tokens(150, per="week", kind="input_tokens"),
-    "output tokens in all": Limit.tokens(75, per="total", kind="output_tokens"),
-    "money per month": Limit.usd("0.0000015"),
-    "money in all": Limit.usd("0.0000015", per="total"),
-    "rolling money": Limit.rolling(1_500, dimension="nano_usd", seconds=600),
-    "rolling requests": Limit.rolling(1, dimension="requests", seconds=600),
-}
-"""Each has room for one request of `HOLD`, and for no second one."""
-
-each_limit = pytest.mark.parametrize("limit", LIMITS.values(), ids=LIMITS.keys())
-each_scope = pytest.mark.parametrize("scope", SCOPES)
+from planar.types import Amount, Charge, LeaseId, Limit
 
 
 @pytest.mark.anyio
-class QuotaStoreContract(BooksContract, PoliciesContract):
+class QuotaStoreContract(BooksContract, LimitsContract, PoliciesContract):
     """The promises of `planar.protocols.QuotaStore`, one test each."""
 
     @each_scope
@@ -68,10 +55,10 @@ class QuotaStoreContract(BooksContract, PoliciesContract):
     async def test_every_limit_of_every_scope_refuses(self, store: QuotaStore, scope: str, limit: Limit) -> None:
         """No scope on the path and no dimension is skipped, and the refusal names the one in the way."""
         await store.set_limits(scope, limit)
-        await _reserve(store, "first")
+        await reserve(store, "first")
 
         with pytest.raises(QuotaExceededError) as refusal:
-            await _reserve(store, "second")
+            await reserve(store, "second")
 
         assert (refusal.value.scope, refusal.value.dimension) == (scope, limit.dimension)
         assert refusal.value.limit == limit.amount
@@ -85,22 +72,22 @@ class QuotaStoreContract(BooksContract, PoliciesContract):
 
         for number in range(3):
             with pytest.raises(QuotaExceededError):
-                await _reserve(store, f"refused-{number}", hold=Amount(input_tokens=151, nano_usd=1_000))
-        await _reserve(store, "fits")
+                await reserve(store, f"refused-{number}", hold=Amount(input_tokens=151, nano_usd=1_000))
+        await reserve(store, "fits")
 
         assert (await store.usage("acme")).held == HOLD
         await store.set_limits(scope, *(await store.limits(scope))[:3])
-        await _reserve(store, "fits, too")
+        await reserve(store, "fits, too")
         with pytest.raises(QuotaExceededError):
-            await _reserve(store, "does not")
+            await reserve(store, "does not")
 
     async def test_another_tenant_has_its_own_room(self, store: QuotaStore) -> None:
         """Neither a sibling nor a tenant whose name begins alike is in the way."""
         await store.set_limits("acme/search", Limit.concurrency(1))
-        await _reserve(store, "one")
+        await reserve(store, "one")
 
-        await _reserve(store, "sibling", tenant="acme/chat/alice")
-        await _reserve(store, "alike", tenant="acme/search-2")
+        await reserve(store, "sibling", tenant="acme/chat/alice")
+        await reserve(store, "alike", tenant="acme/search-2")
 
         assert (await store.usage("acme/search")).concurrent == 1
         assert (await store.usage("acme")).concurrent == 3
@@ -108,7 +95,7 @@ class QuotaStoreContract(BooksContract, PoliciesContract):
     async def test_settling_puts_the_truth_in_place_of_the_hold(self, store: QuotaStore) -> None:
         """What was held and not used can be used by the next."""
         await store.set_limits("acme", Limit.usd("0.0000016", per="total"), Limit.tokens_per_minute(250))
-        lease = await _reserve(store, "one")
+        lease = await reserve(store, "one")
 
         receipt = await store.settle(lease, charge=Charge(amount=USED, flags=frozenset({"cut"}), metadata={"a": "b"}))
 
@@ -116,80 +103,80 @@ class QuotaStoreContract(BooksContract, PoliciesContract):
         assert (receipt.entry.kind, receipt.entry.tenant, receipt.entry.deployment) == ("settled", LEAF, "openai:x")
         assert (receipt.entry.input_tokens, receipt.entry.output_tokens, receipt.entry.nano_usd) == (90, 10, 600)
         assert (receipt.entry.flags, dict(receipt.entry.metadata)) == (frozenset({"cut"}), {"a": "b"})
-        assert await _rows(store) == [receipt.entry]
+        assert await rows(store) == [receipt.entry]
         report = await store.usage(LEAF)
         assert (report.requests, report.input_tokens, report.output_tokens, report.nano_usd) == (1, 90, 10, 600)
         assert (report.held, report.concurrent, report.unpriced) == (NOTHING, 0, 0)
-        await _reserve(store, "two")
+        await reserve(store, "two")
 
     async def test_a_charge_above_the_hold_is_booked(self, store: QuotaStore) -> None:
         """It was spent, so the next one waits for it."""
         await store.set_limits("acme", Limit.usd("0.000003", per="total"))
-        lease = await _reserve(store, "one")
+        lease = await reserve(store, "one")
 
         await store.settle(lease, charge=Charge(amount=Amount(nano_usd=2_500)))
 
         with pytest.raises(QuotaExceededError) as refusal:
-            await _reserve(store, "two")
+            await reserve(store, "two")
         assert (refusal.value.kind, refusal.value.remaining, refusal.value.requested) == ("spent", 500, 1_000)
 
     async def test_a_release_gives_all_back_but_the_rate_of_requests(self, store: QuotaStore) -> None:
         """Who was let in has been let in."""
         await store.set_limits("acme", Limit.requests(2), Limit.concurrency(1), Limit.tokens_per_minute(150))
-        lease = await _reserve(store, "one")
+        lease = await reserve(store, "one")
 
         await store.release(lease)
 
-        assert await _rows(store) == []
-        await store.release(await _reserve(store, "two"))
+        assert await rows(store) == []
+        await store.release(await reserve(store, "two"))
         with pytest.raises(QuotaExceededError) as refusal:
-            await _reserve(store, "three")
+            await reserve(store, "three")
         assert refusal.value.dimension == "requests"
 
     async def test_an_expired_lease_is_released_if_nobody_was_asked(self, store: QuotaStore, clock: FakeClock) -> None:
         """Nothing is charged, and there is room again with no traffic in between."""
         await store.set_limits("acme", Limit.usd("0.000001", per="total"), Limit.concurrency(1))
-        await _reserve(store, "one", ttl=30)
+        await reserve(store, "one", ttl=30)
 
         clock.advance(30)
 
         report = await store.usage("acme")
         assert (report.held, report.concurrent, report.requests) == (NOTHING, 0, 0)
-        assert await _rows(store) == []
-        await _reserve(store, "two")
+        assert await rows(store) == []
+        await reserve(store, "two")
 
     async def test_an_expired_lease_is_charged_if_the_provider_was_asked(
         self, store: QuotaStore, clock: FakeClock
     ) -> None:
         """The provider bills what it was asked: presumed spent, in full."""
         await store.set_limits("acme", Limit.usd("0.0000015", per="total"), Limit.concurrency(1))
-        lease = await _reserve(store, "one", ttl=30)
+        lease = await reserve(store, "one", ttl=30)
         await store.dispatched(lease)
 
         clock.advance(31)
 
-        [row] = await _rows(store)
+        [row] = await rows(store)
         assert (row.kind, row.input_tokens, row.output_tokens, row.nano_usd) == ("expired", 100, 50, 1_000)
         assert (await store.usage("acme")).concurrent == 0
         with pytest.raises(QuotaExceededError) as refusal:
-            await _reserve(store, "two")
+            await reserve(store, "two")
         assert (refusal.value.dimension, refusal.value.kind) == ("nano_usd", "spent")
 
     async def test_a_refusal_counts_no_lease_whose_time_is_over(self, store: QuotaStore, clock: FakeClock) -> None:
         """However many there are: one operation may end only so many, but a refusal has to be true."""
         await store.set_limits("acme", Limit.usd("0.00004", per="total"))
         for number in range(40):
-            await _reserve(store, f"lease-{number}", ttl=30)
+            await reserve(store, f"lease-{number}", ttl=30)
 
         clock.advance(31)
-        await _reserve(store, "all of it", hold=Amount(nano_usd=40_000))
+        await reserve(store, "all of it", hold=Amount(nano_usd=40_000))
 
         assert (await store.usage("acme")).concurrent == 1
 
     async def test_a_late_settle_corrects_the_presumption_once(self, store: QuotaStore, clock: FakeClock) -> None:
         """The difference is a row of its own; the book is never rewritten."""
         await store.set_limits("acme", Limit.usd("0.0000016", per="total"))
-        lease = await _reserve(store, "one", ttl=30)
+        lease = await reserve(store, "one", ttl=30)
         await store.dispatched(lease)
         clock.advance(31)
 
@@ -199,15 +186,15 @@ class QuotaStoreContract(BooksContract, PoliciesContract):
         assert (receipt.entry.kind, receipt.entry.nano_usd) == ("correction", -400)
         assert (receipt.entry.input_tokens, receipt.entry.output_tokens) == (-10, -40)
         assert (again.entry, again.replayed) == (receipt.entry, True)
-        assert [row.kind for row in await _rows(store)] == ["expired", "correction"]
+        assert [row.kind for row in await rows(store)] == ["expired", "correction"]
         report = await store.usage("acme")
         assert (report.requests, report.input_tokens, report.nano_usd) == (1, 90, 600)
-        await _reserve(store, "two")
+        await reserve(store, "two")
 
     async def test_what_was_estimated_is_corrected_once_by_the_truth(self, store: QuotaStore) -> None:
         """As when a provider tells what an answer had cost after its caller had left."""
         await store.set_limits("acme", Limit.usd("0.0000016", per="total"))
-        lease = await _reserve(store, "one")
+        lease = await reserve(store, "one")
         await store.dispatched(lease)
         await store.settle(lease, charge=Charge(amount=HOLD, flags=frozenset({"estimated", "cut"})))
 
@@ -218,28 +205,28 @@ class QuotaStoreContract(BooksContract, PoliciesContract):
         assert guessed_again.replayed
         assert (truth.entry.kind, truth.entry.nano_usd, truth.replayed) == ("correction", -400, False)
         assert (once_more.entry, once_more.replayed) == (truth.entry, True)
-        assert [row.kind for row in await _rows(store)] == ["settled", "correction"]
+        assert [row.kind for row in await rows(store)] == ["settled", "correction"]
         report = await store.usage("acme")
         assert (report.requests, report.input_tokens, report.nano_usd) == (1, 90, 600)
-        await _reserve(store, "two")
+        await reserve(store, "two")
 
     async def test_a_late_settle_of_what_was_released_is_booked(self, store: QuotaStore, clock: FakeClock) -> None:
         """The provider was asked after all, so every budget hears of it."""
         await store.set_limits("acme", Limit.usd("0.0000015", per="total"))
-        lease = await _reserve(store, "one", ttl=30)
+        lease = await reserve(store, "one", ttl=30)
         clock.advance(31)
 
         receipt = await store.settle(lease, charge=Charge(amount=USED))
 
         assert receipt.entry.kind == "settled"
         with pytest.raises(QuotaExceededError):
-            await _reserve(store, "two")
+            await reserve(store, "two")
 
     async def test_extending_holds_more_for_longer(self, store: QuotaStore, clock: FakeClock) -> None:
         """Only the addition is checked, on every scope; a refusal leaves what was held."""
         for scope in SCOPES:
             await store.set_limits(scope, Limit.usd("0.0000025", per="total"), Limit.requests(1), Limit.concurrency(1))
-        lease = await _reserve(store, "one", ttl=30)
+        lease = await reserve(store, "one", ttl=30)
         clock.advance(20)
 
         longer = await store.extend(lease, more=Amount(output_tokens=50, nano_usd=1_000), ttl=30)
@@ -257,7 +244,7 @@ class QuotaStoreContract(BooksContract, PoliciesContract):
     async def test_extending_is_checked_on_every_scope(self, store: QuotaStore, scope: str) -> None:
         """Tokens are, as money is."""
         await store.set_limits(scope, Limit.tokens(200, per="day"))
-        lease = await _reserve(store, "one")
+        lease = await reserve(store, "one")
 
         with pytest.raises(QuotaExceededError) as refusal:
             await store.extend(lease, more=Amount(output_tokens=51), ttl=60)
@@ -267,11 +254,11 @@ class QuotaStoreContract(BooksContract, PoliciesContract):
     async def test_a_repeated_verb_has_one_effect_and_the_first_answer(self, store: QuotaStore) -> None:
         """As after a reply that was lost on the way."""
         await store.set_limits("acme", Limit.usd("0.000002", per="total"), Limit.concurrency(1), Limit.requests(1))
-        lease = await _reserve(store, "one")
+        lease = await reserve(store, "one")
         more = Amount(nano_usd=1_000)
         charge = Charge(amount=USED)
 
-        assert await _reserve(store, "one") == lease
+        assert await reserve(store, "one") == lease
         longer = await store.extend(lease, more=more, ttl=60)
         assert await store.extend(lease, more=more, ttl=60) == longer
         await store.dispatched(longer)
@@ -284,52 +271,52 @@ class QuotaStoreContract(BooksContract, PoliciesContract):
 
         assert (repeated.entry, repeated.replayed) == (receipt.entry, True)
         assert (refunded_again.entry, refunded_again.replayed) == (refund.entry, True)
-        assert [row.kind for row in await _rows(store)] == ["settled", "refund"]
+        assert [row.kind for row in await rows(store)] == ["settled", "refund"]
         report = await store.usage("acme")
         assert (report.requests, report.nano_usd, report.concurrent, report.held) == (1, 500, 0, NOTHING)
 
     async def test_releasing_twice_gives_back_once(self, store: QuotaStore) -> None:
         """Nor does a release undo a settlement."""
         await store.set_limits("acme", Limit.concurrency(1))
-        first = await _reserve(store, "one")
+        first = await reserve(store, "one")
         await store.release(first)
-        await _reserve(store, "two")
+        await reserve(store, "two")
 
         await store.release(first)
 
         with pytest.raises(QuotaExceededError):
-            await _reserve(store, "three")
-        settled = await _settled(store, "four", tenant="other")
-        await store.release(settled)
+            await reserve(store, "three")
+        done = await settled(store, "four", tenant="other")
+        await store.release(done)
         assert (await store.usage("other")).requests == 1
 
     async def test_a_lease_id_is_for_one_request(self, store: QuotaStore) -> None:
         """The same id with another tenant, hold or deployment is a mistake, while the lease lives and after."""
-        lease = await _reserve(store, "one")
+        lease = await reserve(store, "one")
 
         for _ in range(2):
             with pytest.raises(InvalidRequestError):
-                await _reserve(store, "one", tenant="acme")
+                await reserve(store, "one", tenant="acme")
             with pytest.raises(InvalidRequestError):
-                await _reserve(store, "one", hold=USED)
+                await reserve(store, "one", hold=USED)
             with pytest.raises(InvalidRequestError):
-                await _reserve(store, "one", deployment="openai:y")
+                await reserve(store, "one", deployment="openai:y")
             await store.settle(lease, charge=Charge(amount=USED))
 
         assert (await store.usage("acme")).requests == 1
 
     async def test_a_lease_that_has_ended_cannot_be_used(self, store: QuotaStore, clock: FakeClock) -> None:
         """No provider is to be asked on a hold that is gone."""
-        released = await _reserve(store, "released")
+        released = await reserve(store, "released")
         await store.release(released)
-        lapsed = await _reserve(store, "lapsed", ttl=30)
-        settled = await _settled(store, "settled")
+        lapsed = await reserve(store, "lapsed", ttl=30)
+        done = await settled(store, "settled")
         clock.advance(31)
 
         for lease in (released, lapsed):
             with pytest.raises(InvalidRequestError):
                 await store.dispatched(lease)
-        for lease in (released, lapsed, settled):
+        for lease in (released, lapsed, done):
             with pytest.raises(InvalidRequestError):
                 await store.extend(lease, more=USED, ttl=30)
         with pytest.raises(InvalidRequestError):
@@ -338,7 +325,7 @@ class QuotaStoreContract(BooksContract, PoliciesContract):
 
     async def test_what_was_dispatched_is_settled_not_released(self, store: QuotaStore) -> None:
         """The provider may bill it."""
-        lease = await _reserve(store, "one")
+        lease = await reserve(store, "one")
         await store.dispatched(lease)
 
         with pytest.raises(InvalidRequestError):
@@ -349,7 +336,7 @@ class QuotaStoreContract(BooksContract, PoliciesContract):
     async def test_a_refund_credits_what_was_charged_and_no_more(self, store: QuotaStore) -> None:
         """As a row with negative numbers, in the budget that was charged."""
         await store.set_limits("acme", Limit.usd("0.0000012", per="total"))
-        lease = await _settled(store, "one")
+        lease = await settled(store, "one")
 
         with pytest.raises(InvalidRequestError):
             await store.refund(lease.id, amount=Amount(nano_usd=601), reason="too much")
@@ -362,11 +349,11 @@ class QuotaStoreContract(BooksContract, PoliciesContract):
         assert (receipt.entry.kind, receipt.entry.reason) == ("refund", "broken answer")
         assert (receipt.entry.input_tokens, receipt.entry.output_tokens, receipt.entry.nano_usd) == (-90, 0, -400)
         assert (await store.usage("acme")).nano_usd == 200
-        await _reserve(store, "two")
+        await reserve(store, "two")
 
     async def test_what_is_still_held_cannot_be_refunded(self, store: QuotaStore) -> None:
         """Nothing was charged yet."""
-        lease = await _reserve(store, "one")
+        lease = await reserve(store, "one")
 
         with pytest.raises(InvalidRequestError):
             await store.refund(lease.id, amount=Amount(nano_usd=1), reason="early")
@@ -374,98 +361,25 @@ class QuotaStoreContract(BooksContract, PoliciesContract):
     async def test_a_settle_counts_in_the_window_that_reserved(self, store: QuotaStore, clock: FakeClock) -> None:
         """A request across midnight does not eat into the new day."""
         await store.set_limits("acme", Limit.usd("0.0000015", per="day"))
-        lease = await _reserve(store, "one", ttl=7 * 86_400)
+        lease = await reserve(store, "one", ttl=7 * 86_400)
         clock.advance(86_400)
 
-        await _reserve(store, "two", ttl=86_400)
+        await reserve(store, "two", ttl=86_400)
         await store.settle(lease, charge=Charge(amount=HOLD))
 
         assert (await store.usage("acme")).nano_usd == 1_000
         with pytest.raises(QuotaExceededError) as refusal:
-            await _reserve(store, "three")
+            await reserve(store, "three")
         assert (refusal.value.kind, refusal.value.remaining) == ("busy", 500)
-
-    async def test_spent_and_busy_are_told_apart(self, store: QuotaStore) -> None:
-        """Spent is gone for this window; busy may come back any moment."""
-        await store.set_limits("acme", Limit.usd("0.0000015", per="day"))
-        lease = await _reserve(store, "one")
-
-        with pytest.raises(QuotaExceededError) as busy:
-            await _reserve(store, "two")
-        await store.settle(lease, charge=Charge(amount=HOLD))
-        with pytest.raises(QuotaExceededError) as spent:
-            await _reserve(store, "three")
-
-        assert (busy.value.kind, spent.value.kind) == ("busy", "spent")
-        assert (busy.value.remaining, spent.value.remaining) == (500, 500)
-
-    @each_limit
-    async def test_retry_after_is_true(self, store: QuotaStore, clock: FakeClock, limit: Limit) -> None:
-        """The refused request is let in when the clock says so, and not a millisecond before."""
-        await store.set_limits("acme/search", limit)
-        await _settled(store, "one", amount=HOLD)
-        if limit.dimension == "concurrency":
-            await _reserve(store, "still running", ttl=45)
-
-        with pytest.raises(QuotaExceededError) as refusal:
-            await _reserve(store, "two")
-        wait = refusal.value.retry_after
-
-        if limit.window == "total":
-            assert wait is None
-            return
-        assert wait is not None
-        clock.advance(wait - 0.001)
-        with pytest.raises(QuotaExceededError):
-            await _reserve(store, "three")
-        clock.advance(0.001)
-        await _reserve(store, "four")
-
-    @each_limit
-    async def test_waiting_does_not_help_a_request_that_is_too_large(self, store: QuotaStore, limit: Limit) -> None:
-        """It would never fit, even if it were alone."""
-        if limit.dimension in ("requests", "concurrency"):
-            return
-        await store.set_limits("acme", limit)
-
-        with pytest.raises(QuotaExceededError) as refusal:
-            await _reserve(store, "one", hold=Amount(input_tokens=1_000, output_tokens=1_000, nano_usd=10_000))
-
-        assert refusal.value.retry_after is None
-        assert not refusal.value.retryable
-
-    async def test_the_binding_limit_is_the_one_that_takes_longest(self, store: QuotaStore) -> None:
-        """Whoever waits as long as it says is not refused by another."""
-        await store.set_limits("acme", Limit.requests(1))
-        await store.set_limits("acme/search", Limit.tokens(200, per="day"))
-        await store.set_limits("acme/search/alice", Limit.tokens_per_minute(200))
-        await _settled(store, "one", amount=HOLD)
-
-        with pytest.raises(QuotaExceededError) as refusal:
-            await _reserve(store, "two")
-
-        assert refusal.value.scope == "acme/search"
-
-    async def test_headroom_is_what_the_tightest_limit_leaves(self, store: QuotaStore) -> None:
-        """Beyond this lease. Limits on input alone do not bound an answer."""
-        await store.set_limits("acme", Limit.tokens(1_000), Limit.usd("0.000009"))
-        await store.set_limits("acme/search", Limit.tokens(450, kind="output_tokens"), Limit.usd("0.000003"))
-        await store.set_limits("acme/search/alice", Limit.tokens(120, kind="input_tokens"))
-
-        first = await _reserve(store, "one")
-        elsewhere = await _reserve(store, "elsewhere", tenant="globex")
-
-        assert (first.headroom.tokens, first.headroom.nano_usd) == (400, 2_000)
-        assert not elsewhere.headroom.bounded
 
     async def test_an_unknown_price_is_refused_where_money_is_limited(self, store: QuotaStore) -> None:
         """Never zero by ignorance. Without a money limit it is booked as unknown."""
         unpriced = Amount(input_tokens=10, nano_usd=None)
-        free = await _reserve(store, "free", hold=unpriced, tenant="globex/a")
+        free = await reserve(store, "free", hold=unpriced, tenant="globex/a")
         await store.set_limits("acme/search", Limit.usd("5"))
 
         with pytest.raises(UnknownPriceError) as refusal:
-            await _reserve(store, "one", hold=unpriced)
+            await reserve(store, "one", hold=unpriced)
         receipt = await store.settle(free, charge=Charge(amount=unpriced))
 
         assert (refusal.value.scope, refusal.value.deployment) == ("acme/search", "openai:x")
@@ -477,7 +391,7 @@ class QuotaStoreContract(BooksContract, PoliciesContract):
     async def test_what_cannot_be_priced_any_more_counts_as_it_was_held(self, store: QuotaStore) -> None:
         """The row says that the price is unknown; the budget has to count something, and never less than it may be."""
         await store.set_limits("acme", Limit.usd("0.0000015", per="total"))
-        lease = await _reserve(store, "one")
+        lease = await reserve(store, "one")
 
         receipt = await store.settle(lease, charge=Charge(amount=Amount(input_tokens=90, nano_usd=None)))
 
@@ -485,96 +399,33 @@ class QuotaStoreContract(BooksContract, PoliciesContract):
         [count] = await store.counts("acme")
         assert (count.used, count.held) == (1_000, 0)
         with pytest.raises(QuotaExceededError):
-            await _reserve(store, "two")
+            await reserve(store, "two")
 
     async def test_a_name_that_is_not_a_tenants_is_refused(self, store: QuotaStore) -> None:
         """Before anything is counted."""
         for name in ("", "/", "acme/", "a/b/c/d/e", "acme\n", "../acme"):
             with pytest.raises(UnknownTenantError):
-                await _reserve(store, "one", tenant=name)
+                await reserve(store, "one", tenant=name)
 
     @pytest.mark.parametrize("ttl", [0, -1, math.nan, math.inf])
     async def test_a_lease_lives_for_a_time(self, store: QuotaStore, ttl: float) -> None:
         """Not for ever, and not for none."""
         with pytest.raises(InvalidRequestError):
-            await _reserve(store, "one", ttl=ttl)
-
-    async def test_a_lower_limit_touches_no_lease(self, store: QuotaStore) -> None:
-        """It is for those who come after."""
-        await store.set_limits("acme", Limit.usd("0.000003", per="total"))
-        lease = await _reserve(store, "one")
-
-        await store.set_limits("acme", Limit.usd("0.000001", per="total"))
-
-        with pytest.raises(QuotaExceededError):
-            await _reserve(store, "two")
-        assert (await store.settle(lease, charge=Charge(amount=HOLD))).entry.nano_usd == 1_000
-        assert await store.limits("acme") == (Limit.usd("0.000001", per="total"),)
-        assert await store.limits("acme/search") == ()
-
-    async def test_a_changed_limit_keeps_what_was_counted(self, store: QuotaStore) -> None:
-        """Raising a budget is not a fresh start."""
-        await store.set_limits("acme", Limit.usd("0.000001"), Limit.requests(1))
-        await _settled(store, "one", amount=HOLD)
-
-        await store.set_limits("acme", Limit.usd("0.0000015"), Limit.requests(2))
-
-        with pytest.raises(QuotaExceededError) as refusal:
-            await _reserve(store, "two")
-        assert (refusal.value.dimension, refusal.value.remaining) == ("nano_usd", 500)
-
-    async def test_a_new_budget_counts_what_its_window_has_seen(self, store: QuotaStore, clock: FakeClock) -> None:
-        """As if it had been there from the first: what was booked, and what is held."""
-        await _settled(store, "yesterday", amount=HOLD)
-        clock.advance(86_400)
-        await _settled(store, "today", amount=HOLD)
-        running = await _reserve(store, "running")
-
-        await store.set_limits("acme", Limit.usd("0.0000035", per="day"), Limit.concurrency(2))
-        await store.settle(await _reserve(store, "fits"), charge=Charge(amount=HOLD))
-
-        with pytest.raises(QuotaExceededError) as refusal:
-            await _reserve(store, "does not")
-        assert (refusal.value.kind, refusal.value.remaining) == ("busy", 500)
-        await store.settle(running, charge=Charge(amount=NOTHING))
-        await _reserve(store, "fits now")
+            await reserve(store, "one", ttl=ttl)
 
     async def test_usage_and_ledger_are_cut_by_time_and_scope(self, store: QuotaStore, clock: FakeClock) -> None:
         """The end is excluded, so that periods join without overlap."""
         start = clock.time()
-        await _settled(store, "one")
+        await settled(store, "one")
         clock.advance(100)
-        await _settled(store, "two", tenant="acme/chat")
-        await _settled(store, "three", tenant="globex")
+        await settled(store, "two", tenant="acme/chat")
+        await settled(store, "three", tenant="globex")
 
-        assert [row.lease_id for row in await _rows(store, "acme")] == ["one", "two"]
-        assert [row.lease_id for row in await _rows(store, "acme/chat")] == ["two"]
-        assert [row.lease_id for row in await _rows(store, until=start + 100)] == ["one"]
-        assert [row.lease_id for row in await _rows(store, since=start + 100)] == ["two", "three"]
+        assert [row.lease_id for row in await rows(store, "acme")] == ["one", "two"]
+        assert [row.lease_id for row in await rows(store, "acme/chat")] == ["two"]
+        assert [row.lease_id for row in await rows(store, until=start + 100)] == ["one"]
+        assert [row.lease_id for row in await rows(store, since=start + 100)] == ["two", "three"]
         assert (await store.usage("acme", since=start + 50)).requests == 1
         assert (await store.usage("acme", since=start, until=start + 100)).requests == 1
         assert (await store.usage("acme")).requests == 2
         assert (await store.usage("nobody")).requests == 0
-
-
-async def _reserve(
-    store: QuotaStore,
-    lease_id: str,
-    *,
-    tenant: str = LEAF,
-    hold: Amount = HOLD,
-    ttl: float = 60,
-    deployment: str = "openai:x",
-) -> Lease:
-    return await store.reserve(LeaseId(lease_id), tenant, hold=hold, ttl=ttl, deployment=deployment)
-
-
-async def _settled(store: QuotaStore, lease_id: str, *, tenant: str = LEAF, amount: Amount = USED) -> Lease:
-    lease = await _reserve(store, lease_id, tenant=tenant)
-    await store.dispatched(lease)
-    await store.settle(lease, charge=Charge(amount=amount))
-    return lease
-
-
-async def _rows(store: QuotaStore, tenant: str | None = None, **between: Any) -> list[LedgerEntry]:
-    return [row async for row in store.ledger(tenant, **between)]
