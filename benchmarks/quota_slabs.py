@@ -19,14 +19,13 @@ from time import perf_counter
 from typing import Any
 
 import anyio
+from quota_workload import CHARGE, HOLD, SCOPES
 
 import planar
 from planar.protocols import QuotaStore
 from planar.types import Amount, Charge, Lease, LeaseId, LeasePart, Limit, Receipt
 
-HOLD = Amount(input_tokens=1_200, output_tokens=1_024, nano_usd=4_000_000)
-CHARGE = Charge(amount=Amount(input_tokens=1_150, output_tokens=310, nano_usd=1_700_000))
-TENANT = "acme/search/alice"
+TENANT = SCOPES[-1]
 LIMITS = (
     Limit.tokens(10**12, per="day"),
     Limit.usd(1_000_000),

@@ -24,29 +24,15 @@ from threading import Lock
 from time import perf_counter
 from typing import Any
 
-from planar.protocols import QuotaStore
+from quota_workload import LIMITS, SCOPES, pair
+
 from planar.quotas import MemoryQuotaStore
 from planar.quotas.sqlite import SQLiteQuotaStore
-from planar.types import Amount, Charge, LeaseId, Limit
 
-SCOPES = ("acme", "acme/search", "acme/search/alice")
-LIMITS = (
-    Limit.requests(100_000_000),
-    Limit.tokens_per_minute(100_000_000),
-    Limit.concurrency(1_000),
-    Limit.usd(1_000_000),
-)
-HOLD = Amount(input_tokens=1_200, output_tokens=1_024, nano_usd=4_000_000)
-CHARGE = Charge(amount=Amount(input_tokens=1_150, output_tokens=310, nano_usd=1_700_000))
 WRITERS = 8
 SECONDS = 2.0
 TURNS = 5
 PATIENCE = 120
-
-
-async def pair(store: QuotaStore, lease_id: str) -> None:
-    lease = await store.reserve(LeaseId(lease_id), SCOPES[-1], hold=HOLD, ttl=60, deployment="openai:x")
-    await store.settle(lease, charge=CHARGE)
 
 
 # --- Memory --------------------------------------------------------------------------------------

@@ -18,37 +18,23 @@ from time import perf_counter
 from uuid import uuid4
 
 import asyncpg
+from quota_workload import LIMITS, SCOPES, pair
 
 from planar.quotas.postgres import PostgresQuotaStore
-from planar.types import Amount, Charge, LeaseId, Limit
 
 ROUNDS = 30
 PAIRS = 25
-TENANT = "acme/search/alice"
-LIMITS = (
-    Limit.requests(1_000_000),
-    Limit.tokens_per_minute(100_000_000),
-    Limit.concurrency(1_000),
-    Limit.usd(1_000_000),
-)
-HOLD = Amount(input_tokens=1_200, output_tokens=1_024, nano_usd=4_000_000)
-CHARGE = Charge(amount=Amount(input_tokens=1_150, output_tokens=310, nano_usd=1_700_000))
 
 
-async def pair_of(store: PostgresQuotaStore) -> None:
-    lease = await store.reserve(LeaseId(uuid4().hex), TENANT, hold=HOLD, ttl=60, deployment="openai:x")
-    await store.settle(lease, charge=CHARGE)
-
-
-async def timed(pair: Callable[[], Awaitable[None]]) -> float:
+async def timed(step: Callable[[], Awaitable[None]]) -> float:
     start = perf_counter()
     for _ in range(PAIRS):
-        await pair()
+        await step()
     return PAIRS / (perf_counter() - start)
 
 
 async def main(url: str) -> None:
-    limits = dict.fromkeys(("acme", "acme/search", TENANT), LIMITS)
+    limits = dict.fromkeys(SCOPES, LIMITS)
     mixed = PostgresQuotaStore(url, schema="planar_benchmark", limits=limits)
     full = PostgresQuotaStore(url, schema="planar_benchmark", durability="full")
     connection = await asyncpg.connect(url)
@@ -62,13 +48,13 @@ async def main(url: str) -> None:
         for _ in range(2):
             await connection.fetchrow("UPDATE planar_floor.row SET n = n + 1 WHERE id = $1 RETURNING n", 1)
 
-    await pair_of(mixed)
-    await pair_of(full)
+    await pair(mixed, uuid4().hex)
+    await pair(full, uuid4().hex)
     rates: dict[str, list[float]] = {"floor": [], "mixed": [], "full": []}
     for _ in range(ROUNDS):
         rates["floor"].append(await timed(bare))
-        rates["mixed"].append(await timed(lambda: pair_of(mixed)))
-        rates["full"].append(await timed(lambda: pair_of(full)))
+        rates["mixed"].append(await timed(lambda: pair(mixed, uuid4().hex)))
+        rates["full"].append(await timed(lambda: pair(full, uuid4().hex)))
     print(f"two bare updates with synchronous commit: {median(rates['floor']):.0f} pairs/s")
     for name in ("mixed", "full"):
         ratio = median(ours / floor for ours, floor in zip(rates[name], rates["floor"], strict=True))

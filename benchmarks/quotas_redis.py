@@ -18,24 +18,16 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
 
+import quota_workload
 import redis.asyncio as redis
+from quota_workload import LIMITS, SCOPES
 
 from planar.quotas._redis_scripts import keys_of
 from planar.quotas.redis import RedisQuotaStore
-from planar.types import Amount, Charge, LeaseId, Limit
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from servers import RedisServer, redis_server
 
-SCOPES = ("acme", "acme/search", "acme/search/alice")
-LIMITS = (
-    Limit.requests(100_000_000),
-    Limit.tokens_per_minute(100_000_000),
-    Limit.concurrency(1_000),
-    Limit.usd(1_000_000),
-)
-HOLD = Amount(input_tokens=1_200, output_tokens=1_024, nano_usd=4_000_000)
-CHARGE = Charge(amount=Amount(input_tokens=1_150, output_tokens=310, nano_usd=1_700_000))
 ROUNDS = 31
 PAIRS = 200
 
@@ -58,9 +50,7 @@ async def main() -> None:
             await client.evalsha(nothing, len(keys), *keys, *SETTLE)
 
         async def ours() -> None:
-            lease_id = LeaseId(f"{next(numbers):036}")
-            lease = await store.reserve(lease_id, SCOPES[-1], hold=HOLD, ttl=60, deployment="openai:x")
-            await store.settle(lease, charge=CHARGE)
+            await quota_workload.pair(store, f"{next(numbers):036}")
 
         taken: dict[Pair, list[tuple[float, float, float]]] = {floor: [], ours: []}
         for _ in range(ROUNDS):

@@ -515,10 +515,8 @@ async def test_a_retry_gives_its_place_back_and_queues_again() -> None:
     assert completion.timings.queued == pytest.approx(SECONDS)
 
 
-async def test_a_hedge_takes_a_free_place_and_never_waits_for_one() -> None:
-    slow: list[Step] = [pause(100), TextDelta("Ebro"), Finish("stop")]
-    one = ScriptedProvider(*[answer(seconds=0.1)] * 10, slow, name="one")
-    two = Counting(answer("Tajo", seconds=1000), name="two")
+async def hedging(one: ScriptedProvider, two: ScriptedProvider) -> planar.Planar:
+    """A client that knows how soon `one` begins, and hedges with `two`, which has one place and a queue."""
     client = planar.Planar(
         providers=[one, two],
         models={"any": ["one:default", "two:default"]},
@@ -527,6 +525,14 @@ async def test_a_hedge_takes_a_free_place_and_never_waits_for_one() -> None:
     )
     for _ in range(10):
         await client.infer("Rivers?", model="one:default", wire="streamed")
+    return client
+
+
+async def test_a_hedge_takes_a_free_place_and_never_waits_for_one() -> None:
+    slow: list[Step] = [pause(100), TextDelta("Ebro"), Finish("stop")]
+    one = ScriptedProvider(*[answer(seconds=0.1)] * 10, slow, name="one")
+    two = Counting(answer("Tajo", seconds=1000), name="two")
+    client = await hedging(one, two)
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(lambda: client.infer("Rivers?", model="two:default"))
@@ -542,14 +548,7 @@ async def test_who_had_no_place_for_a_hedge_is_still_there_to_fall_back_to() -> 
     slow: list[Step] = [pause(100), planar.ProviderAuthError("the key was revoked")]
     one = ScriptedProvider(*[answer(seconds=0.1)] * 10, slow, name="one")
     two = Counting(answer("Tajo", seconds=50), name="two")
-    client = planar.Planar(
-        providers=[one, two],
-        models={"any": ["one:default", "two:default"]},
-        queues={"two": planar.QueuePolicy()},
-        hedging=planar.HedgePolicy(share=1.0, burst=100, min_samples=5, min_delay=0.0),
-    )
-    for _ in range(10):
-        await client.infer("Rivers?", model="one:default", wire="streamed")
+    client = await hedging(one, two)
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(lambda: client.infer("Rivers?", model="two:default"))
@@ -564,14 +563,7 @@ async def test_a_deadline_that_passes_elsewhere_does_not_blame_a_queue() -> None
     silent: list[Step] = [pause(100), TextDelta("Ebro"), Finish("stop")]
     one = ScriptedProvider(*[answer(seconds=0.1)] * 10, silent, name="one")
     two = Counting(answer("Tajo", seconds=1000), name="two")
-    client = planar.Planar(
-        providers=[one, two],
-        models={"any": ["one:default", "two:default"]},
-        queues={"two": planar.QueuePolicy()},
-        hedging=planar.HedgePolicy(share=1.0, burst=100, min_samples=5, min_delay=0.0),
-    )
-    for _ in range(10):
-        await client.infer("Rivers?", model="one:default", wire="streamed")
+    client = await hedging(one, two)
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(lambda: client.infer("Rivers?", model="two:default"))

@@ -17,8 +17,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
+from itertools import cycle
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 from test_quota_machine import PALETTE, PROBES, START
 
@@ -37,6 +38,24 @@ PRICE = Price.per_million(input="1", output="2.5")
 
 OpenStore = Callable[[FakeClock], Awaitable[QuotaStore]]
 Operation = Callable[[QuotaStore], Awaitable[Any]]
+
+
+class _InTurns:
+    def __init__(self, *stores: QuotaStore) -> None:
+        self._stores = stores
+        self._next = cycle(stores)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(next(self._next), name)
+
+    async def aclose(self) -> None:
+        for store in self._stores:
+            await store.aclose()
+
+
+def in_turns(*stores: QuotaStore) -> QuotaStore:
+    """Several stores on the same books, each of which has the next word."""
+    return cast("QuotaStore", _InTurns(*stores))
 
 
 async def play_many(

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import cycle
 from random import Random
-from typing import Any
 
 import anyio
 import pytest
-from differential import STEPS, play, play_many
+from differential import STEPS, in_turns, play, play_many
 from hypothesis import given
 from hypothesis import strategies as st
 from postgres_stores import empty_postgres
@@ -20,24 +18,9 @@ from planar.quotas.postgres import PostgresQuotaStore
 from planar.testing.clock import FakeClock
 
 
-class InTurns:
-    """Several stores on one database, each of which has the next word."""
-
-    def __init__(self, *stores: PostgresQuotaStore) -> None:
-        self._stores = stores
-        self._next = cycle(stores)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(next(self._next), name)
-
-    async def aclose(self) -> None:
-        for store in self._stores:
-            await store.aclose()
-
-
 async def opened(server: servers.PostgresServer, clock: FakeClock, stores: int) -> QuotaStore:
     await empty_postgres(server)
-    return InTurns(*(PostgresQuotaStore(server.url, clock=clock) for _ in range(stores)))  # type: ignore[return-value]
+    return in_turns(*(PostgresQuotaStore(server.url, clock=clock) for _ in range(stores)))
 
 
 @pytest.mark.anyio

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import count, cycle
+from itertools import count
 from random import Random
-from typing import Any
 
 import anyio
 import pytest
-from differential import STEPS, play, play_many
+from differential import STEPS, in_turns, play, play_many
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,24 +20,9 @@ from servers import RedisServer
 numbers = count()
 
 
-class InTurns:
-    """Several stores on one server, each of which has the next word."""
-
-    def __init__(self, *stores: RedisQuotaStore) -> None:
-        self._stores = stores
-        self._next = cycle(stores)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(next(self._next), name)
-
-    async def aclose(self) -> None:
-        for store in self._stores:
-            await store.aclose()
-
-
 def opened(url: str, clock: FakeClock, stores: int) -> QuotaStore:
     prefix = f"game-{next(numbers)}"
-    return InTurns(*(RedisQuotaStore(url, prefix=prefix, clock=clock) for _ in range(stores)))  # type: ignore[return-value]
+    return in_turns(*(RedisQuotaStore(url, prefix=prefix, clock=clock) for _ in range(stores)))
 
 
 @pytest.mark.anyio

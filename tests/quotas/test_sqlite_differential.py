@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from itertools import count, cycle
+from itertools import count
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import anyio
 import pytest
-from differential import STEPS, play, play_many
+from differential import STEPS, in_turns, play, play_many
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,21 +17,6 @@ from effort import examples
 from planar.protocols import QuotaStore
 from planar.quotas.sqlite import SQLiteQuotaStore
 from planar.testing.clock import FakeClock
-
-
-class InTurns:
-    """Several stores on one file, each of which has the next word."""
-
-    def __init__(self, *stores: SQLiteQuotaStore) -> None:
-        self._stores = stores
-        self._next = cycle(stores)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(next(self._next), name)
-
-    async def aclose(self) -> None:
-        for store in self._stores:
-            await store.aclose()
 
 
 @pytest.mark.anyio
@@ -43,7 +27,7 @@ async def test_operations_on_a_file_have_the_same_answers_as_in_memory(tmp_path:
 
     async def open_store(clock: FakeClock) -> QuotaStore:
         path = tmp_path / f"{next(files)}.db"
-        return InTurns(*(SQLiteQuotaStore(path, clock=clock) for _ in range(stores)))  # type: ignore[return-value]
+        return in_turns(*(SQLiteQuotaStore(path, clock=clock) for _ in range(stores)))
 
     # Time that only a refusal has seen is known to one store alone.
     assert await play_many(range(games), open_store, steps_back=stores == 1) > games * STEPS
@@ -56,6 +40,6 @@ def test_any_few_operations_on_a_file_have_the_same_answers_as_in_memory(random:
 
         async def open_store(clock: FakeClock) -> QuotaStore:
             path = Path(folder) / "quotas.db"
-            return InTurns(*(SQLiteQuotaStore(path, clock=clock) for _ in range(stores)))  # type: ignore[return-value]
+            return in_turns(*(SQLiteQuotaStore(path, clock=clock) for _ in range(stores)))
 
         anyio.run(lambda: play(random, open_store, steps=30, steps_back=stores == 1))
