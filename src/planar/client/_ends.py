@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from planar.catalog import likely_tokens
 from planar.client._fold import Fold
@@ -127,33 +126,4 @@ def counted(known: Usage | None, request: ChatRequest, *, produced: int, nothing
         input_tokens=likely_tokens(characters=prompt) if known.input_tokens is None else known.input_tokens,
         output_tokens=produced if known.output_tokens is None else known.output_tokens,
         estimated=True,
-    )
-
-
-_COUNTS = (
-    "input_tokens",
-    "cached_input_tokens",
-    "cache_write_tokens",
-    "cache_write_1h_tokens",
-    "output_tokens",
-    "reasoning_tokens",
-    "audio_input_tokens",
-    "audio_output_tokens",
-    "image_input_tokens",
-    "server_tool_calls",
-)
-
-
-def added(usages: Sequence[Usage]) -> Usage | None:
-    """What the attempts whose words are in an answer used together."""
-    if len(usages) < 2:
-        return usages[0] if usages else None
-    sums: dict[str, Any] = {}
-    for name in _COUNTS:
-        known = [value for usage in usages if (value := getattr(usage, name)) is not None]
-        sums[name] = sum(known) if known else None
-    return Usage(
-        **sums,
-        estimated=any(usage.estimated for usage in usages),
-        suspect=any(usage.suspect for usage in usages),
     )

@@ -10,11 +10,12 @@ from operator import attrgetter
 
 import anyio
 
+from planar.client._account import Account
 from planar.client._answer import folded
 from planar.client._attempt import OpenAttempt
 from planar.client._booking import first_hold
 from planar.client._core import Core, plan
-from planar.client._ends import added, final_error, late, passed_over, soonest
+from planar.client._ends import final_error, late, passed_over, soonest
 from planar.client._fold import Fold
 from planar.client._itinerary import Itinerary, Stop
 from planar.client._loops import Loop, current_loop
@@ -41,13 +42,10 @@ from planar.events import (
 from planar.protocols import RequestContext, RequestObserver
 from planar.telemetry import NOBODY
 from planar.types import (
-    Attempt,
     ChatRequest,
     Completion,
     FinishReason,
     Route,
-    Timings,
-    Usage,
 )
 
 
@@ -59,7 +57,7 @@ class Run:
 
     Attributes:
         attempt: The one whose words are, or will be, the answer.
-        attempts: Those that have ended, in the order of their ends.
+        account: What it has come to by now.
         fold: What the caller has been given.
     """
 
@@ -69,8 +67,6 @@ class Run:
         "_deadline",
         "_doubled",
         "_doubled_bound",
-        "_ended_at",
-        "_first",
         "_holding",
         "_itinerary",
         "_loop",
@@ -78,20 +74,16 @@ class Run:
         "_observer",
         "_open_attempts",
         "_order",
-        "_queued",
         "_request",
         "_resumed",
         "_speaking",
-        "_started",
         "_step",
         "_stop",
         "_telemetry",
         "_untold",
-        "_usages",
+        "account",
         "attempt",
-        "attempts",
         "busy",
-        "cost",
         "ended",
         "error",
         "fold",
@@ -113,24 +105,18 @@ class Run:
         self._resumed: Resumed | None = None
         self._open_attempts: list[OpenAttempt] = []
         self._deadline: float | None = None
-        self._started = 0.0
-        self._first: float | None = None
-        self._ended_at: float | None = None
         self._speaking: OpenAttempt | None = None
         self._untold: list[Event] = []
         self._doubled: OpenAttempt | None = None
         self._doubled_bound = 0
         self._completion: Completion | None = None
-        self._usages: list[Usage] = []
         self.request_id = core.new_id()
         self.route: Route | None = None
         self.attempt: OpenAttempt | None = None
-        self.attempts: list[Attempt] = []
+        self.account = Account()
         self._numbered = 0
-        self._queued = 0.0
         self._holding: OpenAttempt | None = None
         self.fold = Fold()
-        self.cost: int | None = 0
         self.error: BaseException | None = None
         self.ended = False
 
@@ -159,15 +145,15 @@ class Run:
         assert self._deadline is not None
         with anyio.CancelScope(deadline=self._deadline):
             return await self._step()
-        raise late(self._now() - self._started, None if self._holding is None else self._holding.waits_at)
+        raise late(self._now() - self.account.started, None if self._holding is None else self._holding.waits_at)
 
     def _enter_loop(self) -> None:
         self._loop = current_loop()
-        self._started = self._now()
+        self.account.started = self._now()
         total = self._order.timeouts.total
         ends = [self._order.deadline] if self._order.deadline is not None else []
         if total is not None:
-            ends.append(self._started + total)
+            ends.append(self.account.started + total)
         self._deadline = min(ends) if ends else None
         self._core.runs.add(self)
 
@@ -274,7 +260,7 @@ class Run:
                 if following is None:
                     raise
             finally:
-                self._queued += attempt.queued
+                self.account.queued += attempt.queued
             stop = following
         self._holding = None
         self._numbered += 1
@@ -318,14 +304,15 @@ class Run:
 
     def _speak(self, attempt: OpenAttempt) -> None:
         """The commit point: from here on the caller has words of this attempt."""
+        account = self.account
         self._speaking = attempt
         if attempt.fold is not self.fold:
             self.fold = attempt.fold
-            self._usages.clear()
-        if self._first is None:
-            self._first = attempt.first
+            account.begin_anew()
+        if account.first is None:
+            account.first = attempt.first
             if self._observer is not None:
-                self._observer.first_token(self._first - self._started)
+                self._observer.first_token(account.first - account.started)
 
     async def _settle(self) -> Sequence[Event]:
         attempt = self.attempt
@@ -334,7 +321,7 @@ class Run:
         await attempt.settle(None, cut=False)
         self._note(attempt)
         finish = self.fold.finish
-        usage = self.usage
+        usage = self.account.usage
         assert finish is not None
         self._finish(None)
         late = attempt.late_notices
@@ -408,7 +395,8 @@ class Run:
             await self._give_up(error)
             raise error
         await self._shielded_end(error)
-        last = self.attempts[-1] if self.attempts else None
+        ended = self.account.attempts
+        last = ended[-1] if ended else None
         if last is not None and last.error is error:
             self._stop = self._next_stop(error)
             if self._stop is not None:
@@ -416,7 +404,7 @@ class Run:
                 untold, self._untold = self._untold, []
                 return (*untold, AttemptFailed(last.number, last.deployment, error))
         partial = None if self._speaking is None else self.completion("error")
-        final = final_error(error, self.attempts, partial=partial)
+        final = final_error(error, ended, partial=partial)
         self._finish(final)
         if final is not error:
             raise final from error
@@ -480,14 +468,11 @@ class Run:
         record = attempt.record
         if record is None:
             return  # nobody was asked
-        self.attempts.append(record)
-        self.cost = None if self.cost is None or attempt.cost is None else self.cost + attempt.cost
+        self.account.add(record, attempt, answers=attempt is self.attempt)
         if attempt is self._doubled:
             self._core.hedges.settle(cost_bound=self._doubled_bound, cost=attempt.cost)
         else:
             self._core.hedges.spent(attempt.cost or 0)
-        if attempt is self.attempt and attempt.usage is not None and (record.error is None or attempt.spoke):
-            self._usages.append(attempt.usage)
         if self._itinerary is not None:
             self._itinerary.ended(attempt.stop, record.error, attempt.cost, now=self._core.steady(attempt.loop))
         if self._observer is not None:
@@ -498,8 +483,8 @@ class Run:
             return
         self.ended = True
         self.error = error
-        self._ended_at = self._now()
-        self.attempts.sort(key=_number)
+        self.account.ended = self._now()
+        self.account.attempts.sort(key=_number)
         self._core.runs.discard(self)
         if self._observer is not None:
             self._observer.finished(self.answer() if self.attempt is not None else None, error)
@@ -519,34 +504,17 @@ class Run:
         """What has been said so far, folded. `output` is the stream's to fill in."""
         assert self.route is not None
         assert self.attempt is not None
-        usage = self.usage
+        account = self.account
+        usage = account.usage
         return folded(
             self.fold,
             reason or self.fold.reason,
             route=self.route,
             attempt=self.attempt,
-            attempts=tuple(self.attempts),
+            attempts=tuple(account.attempts),
             usage=usage,
-            cost=self.cost,
-            timings=self._timings(usage),
-        )
-
-    @property
-    def usage(self) -> Usage | None:
-        """What the attempts whose words are in the answer used; `None` where nothing was."""
-        return added(self._usages)
-
-    def _timings(self, usage: Usage | None) -> Timings:
-        end = self._now() if self._ended_at is None else self._ended_at
-        first, produced = self._first, None if usage is None else usage.output_tokens
-        speed = None
-        if first is not None and produced is not None and produced > 1 and end > first:
-            speed = (produced - 1) / (end - first)
-        return Timings(
-            queued=self._queued,
-            ttft=None if first is None else first - self._started,
-            total=end - self._started,
-            tokens_per_second=speed,
+            cost=account.cost,
+            timings=account.timings(usage, now=self._now()),
         )
 
     def _now(self) -> float:
