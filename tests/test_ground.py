@@ -15,7 +15,7 @@ from planar.types._quick import quick
 # Filled in while an answer arrives, by the provider, for the client to read.
 FILLED_IN = {types.ResponseInfo}
 # No dataclasses: one is a text with its own check, one hides what it holds.
-OTHERS = {types.TenantPath, types.Secret}
+OTHERS = {types.Route, types.TenantPath, types.Secret}
 AMONG_THEM = {
     types.Message,
     types.Text,

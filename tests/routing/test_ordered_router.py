@@ -164,7 +164,10 @@ def test_a_route_explains_every_candidate_in_a_table() -> None:
     lines = OrderedRouter().plan(request, listed).explain().splitlines()
 
     assert lines[0] == "fast for acme, by OrderedRouter"
-    assert [line.split()[:3] for line in lines[2:]] == [["1", "b:m", "unknown"], ["-", "a:m", "0.0015"]]
+    assert [line.split()[:4] for line in lines[2:4]] == [
+        ["1", "b:m", "unknown", "unknown"],
+        ["-", "a:m", "unknown", "0.0015"],
+    ]
     assert lines[3].endswith("excluded_vendors: a is excluded")
 
 

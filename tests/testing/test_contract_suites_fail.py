@@ -453,12 +453,16 @@ class Shuffles(Ordered):
 
 class Forgets(Ordered):
     def change(self, route: Route) -> Route:
-        return replace(route, verdicts=tuple(verdict for verdict in route.verdicts if verdict.position is not None))
+        return Route(
+            request=route.request,
+            router=route.router,
+            verdicts=tuple(verdict for verdict in route.verdicts if verdict.position is not None),
+        )
 
 
 class JudgesTwice(Ordered):
     def change(self, route: Route) -> Route:
-        return replace(route, verdicts=route.verdicts * 2)
+        return Route(request=route.request, router=route.router, verdicts=route.verdicts * 2)
 
 
 class CountsFromOne(Ordered):
@@ -466,18 +470,22 @@ class CountsFromOne(Ordered):
         moved = [
             replace(each, position=None if each.position is None else each.position + 1) for each in route.verdicts
         ]
-        return replace(route, verdicts=tuple(moved))
+        return Route(request=route.request, router=route.router, verdicts=tuple(moved))
 
 
 class GivesNoReason(Ordered):
     def change(self, route: Route) -> Route:
-        return replace(route, verdicts=tuple(replace(each, detail="") for each in route.verdicts))
+        return Route(
+            request=route.request,
+            router=route.router,
+            verdicts=tuple(replace(each, detail="") for each in route.verdicts),
+        )
 
 
 class KeepsEverybody(Ordered):
     def change(self, route: Route) -> Route:
         kept = [replace(each, position=place, dropped_by=None) for place, each in enumerate(route.verdicts)]
-        return replace(route, verdicts=tuple(kept))
+        return Route(request=route.request, router=route.router, verdicts=tuple(kept))
 
 
 class TakesAnyStrategy(Ordered):

@@ -32,9 +32,10 @@ from planar.types._messages import (
     ToolResult,
     text_of,
 )
-from planar.types._models import Candidate, Health, ModelInfo, Price, Route, RouteRequest, Verdict
+from planar.types._models import ModelInfo, Price
 from planar.types._policies import AbortPolicy, BreakerPolicy, HedgePolicy, QueuePolicy, RetryPolicy
 from planar.types._requests import ChatRequest, Constraints, EmbedRequest, Timeouts
+from planar.types._routes import Candidate, Health, Route, RouteRequest, Verdict
 from planar.types._tenants import (
     Alert,
     Amount,

@@ -8,8 +8,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from planar.types._messages import Message, ToolCall
-from planar.types._models import Route
 from planar.types._quick import quick
+from planar.types._routes import Route
 from planar.types._words import JSON, FinishReason, LeaseId, no_entries
 
 if TYPE_CHECKING:

@@ -81,6 +81,8 @@ class Constraints:
 
     Attributes:
         vendors: Only these providers (their `name`).
+        models: Only deployments that one of these patterns names, such as `openai:gpt-6-luna` or `anthropic:*`.
+        excluded_models: No deployment that one of these patterns names.
         regions: Only deployments known to be in one of these.
         max_cost_usd: Upper bound of one call; a deployment whose price is unknown does not pass.
         min_quality: Lowest quality score, on the catalog's scale of 0 to 100.
@@ -90,6 +92,8 @@ class Constraints:
 
     vendors: frozenset[str] | None = None
     excluded_vendors: frozenset[str] = frozenset()
+    models: frozenset[str] | None = None
+    excluded_models: frozenset[str] = frozenset()
     regions: frozenset[str] | None = None
     max_cost_usd: Decimal | None = None
     min_quality: float | None = None
