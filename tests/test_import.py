@@ -53,20 +53,21 @@ HEAVY = {
 }
 
 PUBLIC = """
-    AbortPolicy Alert Anthropic Attempt AttemptFailed AttemptStarted Audio BreakerPolicy CacheHint CallOptions
-    Catalog ChatRequest Citation CitedSource ClosedError Completion ConfigurationError Constraints
-    ContentFilteredError ContextLengthError DeadlineExceededError Embeddings EmbedRequest Event File Finish
-    FinishReason Gemini Health HedgePolicy Image InvalidRequestError LedgerEntry Limit LimitCount LlamaCpp
-    MemoryQuotaStore Message MissingExtraError ModelFileError ModelInfo ModelNotFoundError NoPlaceError NoRouteError
-    Notice NullTelemetry Ollama Opaque OpenAI OpenAICompatible OrderedRouter OutputInvalidError OverloadedError
-    Planar PlanarError PostgresQuotaStore Price Provider ProviderAuthError ProviderConnectionError ProviderError
-    ProviderPermissionError ProviderProtocolError ProviderQuotaError ProviderServerError ProviderTimeoutError
-    QueuePolicy QuotaExceededError QuotaStore RateLimitedError Reasoning ReasoningDelta RedisQuotaStore Refusal
-    RefusalDelta RequestError ResilientQuotaStore Resumed RetryPolicy Route RouteExhaustedError Router RouteSelected
-    Secret SlabQuotaStore SQLiteQuotaStore StoreError Stream StreamInterruptedError Telemetry TenantError Text
-    TextDelta Timeouts Timings TokenLogprob Tool ToolCall ToolCallDelta ToolCallEnd ToolCallStart ToolChoice
-    ToolResult TruncatedStreamError UnknownModelError UnknownPriceError UnknownTenantError UnsupportedError Usage
-    UsageGroup UsageReport UsageReported __version__
+    AbortPolicy Alert Anthropic Attempt AttemptFailed AttemptStarted Audio Balanced BreakerPolicy CacheHint
+    CallOptions Cascade Catalog ChatRequest Citation CitedSource ClosedError Completion ConfigurationError
+    Constraints ContentFilteredError ContextLengthError CostRouter DeadlineExceededError Embeddings EmbedRequest
+    Event Fastest File Finish FinishReason Gemini Health HedgePolicy Image InvalidRequestError LedgerEntry Limit
+    LimitCount LlamaCpp MemoryQuotaStore Message MissingExtraError ModelFileError ModelInfo ModelNotFoundError
+    NoPlaceError NoRouteError Notice NullTelemetry Ollama Opaque OpenAI OpenAICompatible OutputInvalidError
+    OverloadedError Planar PlanarError PostgresQuotaStore Price Provider ProviderAuthError ProviderConnectionError
+    ProviderError ProviderPermissionError ProviderProtocolError ProviderQuotaError ProviderServerError
+    ProviderTimeoutError QueuePolicy QuotaExceededError QuotaStore RateLimitedError Reasoning ReasoningDelta
+    RedisQuotaStore Refusal RefusalDelta RequestError ResilientQuotaStore Resumed RetryPolicy Route
+    RouteExhaustedError Router RouteSelected Secret SlabQuotaStore SQLiteQuotaStore Sticky StoreError Stream
+    StreamInterruptedError Telemetry TenantError Text TextDelta Timeouts Timings TokenLogprob Tool ToolCall
+    ToolCallDelta ToolCallEnd ToolCallStart ToolChoice ToolResult TruncatedStreamError UnknownModelError
+    UnknownPriceError UnknownTenantError UnsupportedError Usage UsageGroup UsageReport UsageReported Weighted replay
+    __version__
 """
 
 MODULE_OF_EXTRA = {

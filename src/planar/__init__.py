@@ -183,7 +183,27 @@ if TYPE_CHECKING:
     from planar.quotas.resilient import ResilientQuotaStore as ResilientQuotaStore
     from planar.quotas.slabs import SlabQuotaStore as SlabQuotaStore
     from planar.quotas.sqlite import SQLiteQuotaStore as SQLiteQuotaStore
-    from planar.routing import OrderedRouter as OrderedRouter
+    from planar.routing import (
+        Balanced as Balanced,
+    )
+    from planar.routing import (
+        Cascade as Cascade,
+    )
+    from planar.routing import (
+        CostRouter as CostRouter,
+    )
+    from planar.routing import (
+        Fastest as Fastest,
+    )
+    from planar.routing import (
+        Sticky as Sticky,
+    )
+    from planar.routing import (
+        Weighted as Weighted,
+    )
+    from planar.routing import (
+        replay as replay,
+    )
     from planar.telemetry import NullTelemetry as NullTelemetry
     from planar.types import (
         AbortPolicy as AbortPolicy,
@@ -378,7 +398,7 @@ _HOMES = {
     "planar.quotas.resilient": ("ResilientQuotaStore",),
     "planar.quotas.slabs": ("SlabQuotaStore",),
     "planar.quotas.sqlite": ("SQLiteQuotaStore",),
-    "planar.routing": ("OrderedRouter",),
+    "planar.routing": ("Balanced", "Cascade", "CostRouter", "Fastest", "Sticky", "Weighted", "replay"),
     "planar.telemetry": ("NullTelemetry",),
     "planar.types": (
         "AbortPolicy",

@@ -19,7 +19,7 @@ import pytest
 from planar.errors import OverloadedError, PlanarError, ProviderTimeoutError
 from planar.events import AttemptStarted, Event, Finish, TextDelta, ToolCallDelta, ToolCallEnd, ToolCallStart
 from planar.protocols import Call, RequestContext
-from planar.routing import OrderedRouter
+from planar.routing import CostRouter
 from planar.testing import ScriptedProvider, reply
 from planar.testing.providers import ProviderContract
 from planar.testing.routers import RouterContract
@@ -440,7 +440,7 @@ class Ordered:
     """Plans as it should; `change` is what is wrong with the route."""
 
     def plan(self, request: RouteRequest, candidates: Sequence[Candidate]) -> Route:
-        return self.change(OrderedRouter().plan(request, candidates))
+        return self.change(CostRouter().plan(request, candidates))
 
     def change(self, route: Route) -> Route:
         return route

@@ -1,7 +1,7 @@
 """What is known of models, as data, and what follows from it: bounds before a call, the cost after it."""
 
-from planar.catalog._cost import cost_bound, cost_of
+from planar.catalog._cost import cost_bound, cost_of, expected_cost
 from planar.catalog._models import Catalog
 from planar.catalog._tokens import InputBound, input_bound, likely_tokens
 
-__all__ = ["Catalog", "InputBound", "cost_bound", "cost_of", "input_bound", "likely_tokens"]
+__all__ = ["Catalog", "InputBound", "cost_bound", "cost_of", "expected_cost", "input_bound", "likely_tokens"]

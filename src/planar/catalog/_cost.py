@@ -70,3 +70,12 @@ def cost_bound(price: Price, *, input_tokens: int, output_tokens: int) -> int:
     )
     dearest_out = max(rate for rate in (price.output, price.reasoning, price.audio_output) if rate is not None)
     return -(-(input_tokens * dearest_in + output_tokens * dearest_out) // _PICO_PER_NANO) + price.call
+
+
+def expected_cost(price: Price, *, input_tokens: int, cached_tokens: int, output_tokens: int) -> int:
+    """What a call will probably cost, in nano-USD: what a cache is expected to have at its own rate."""
+    pico = input_tokens * price.input + output_tokens * price.output
+    cached = price.cached_input
+    if cached_tokens and cached is not None:
+        pico -= min(cached_tokens, input_tokens) * (price.input - cached)
+    return pico // _PICO_PER_NANO + price.call

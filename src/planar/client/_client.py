@@ -23,7 +23,7 @@ from planar.client._stream import Stream
 from planar.errors import ClosedError, ConfigurationError, InvalidRequestError, OutputInvalidError
 from planar.protocols import Clock, Provider, QuotaStore, Router, Telemetry, UsesTransport
 from planar.quotas import MemoryQuotaStore, open_store
-from planar.routing import HealthBoard, HedgeBudget, OrderedRouter
+from planar.routing import CostRouter, HealthBoard, HedgeBudget
 from planar.telemetry import NullTelemetry, guarded
 from planar.transport import TRANSPORTS, TransportName
 from planar.types import (
@@ -52,7 +52,8 @@ class Planar:
     Args:
         providers: Who serves. Their names are the prefixes in `provider:model`.
         models: Aliases, each for deployments in the order in which they are to be tried.
-        router: Chooses among an alias's deployments; follows the alias's order unless told otherwise.
+        router: Chooses among an alias's deployments; by default `CostRouter()`, which follows the alias's order where
+            neither it nor the call names a strategy.
         quotas: What tenants may spend and have spent: a store, or the URL of one, such as `sqlite:///planar.db`; in
             memory, without limits, unless told otherwise.
         telemetry: Who watches; nobody, unless told otherwise. What it raises hurts no call.
@@ -104,7 +105,7 @@ class Planar:
             raise ConfigurationError(f"transport must be {' or '.join(map(repr, TRANSPORTS))}, not {transport!r}")
         self._core = Core(
             deployments=Deployments(providers, models or {}, catalog or Catalog()),
-            router=router or OrderedRouter(),
+            router=router or CostRouter(),
             quotas=open_store(quotas) if isinstance(quotas, str) else quotas or MemoryQuotaStore(),
             telemetry=guarded(telemetry or NullTelemetry()),
             clock=clock,

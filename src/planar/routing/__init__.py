@@ -6,25 +6,51 @@ state machines that read no clock.
 
 from planar.routing._breaker import Breaker
 from planar.routing._budgets import HedgeBudget, RetryBudget, backoff
+from planar.routing._estimates import Estimates
 from planar.routing._fair import FairPlaces, NoRoom, Ticket
-from planar.routing._filters import refusal_of
 from planar.routing._health import HealthBoard, Place, Watch
-from planar.routing._ordered import OrderedRouter
+from planar.routing._replay import replay
+from planar.routing._router import CostRouter
+from planar.routing._strategies import (
+    Balanced,
+    Cascade,
+    Cheapest,
+    Fastest,
+    Ordered,
+    Pinned,
+    Quality,
+    Ranking,
+    Sticky,
+    Strategy,
+    Weighted,
+)
 from planar.routing._verdicts import Judgement, verdict_of
 
 __all__ = [
+    "Balanced",
     "Breaker",
+    "Cascade",
+    "Cheapest",
+    "CostRouter",
+    "Estimates",
     "FairPlaces",
+    "Fastest",
     "HealthBoard",
     "HedgeBudget",
     "Judgement",
     "NoRoom",
-    "OrderedRouter",
+    "Ordered",
+    "Pinned",
     "Place",
+    "Quality",
+    "Ranking",
     "RetryBudget",
+    "Sticky",
+    "Strategy",
     "Ticket",
     "Watch",
+    "Weighted",
     "backoff",
-    "refusal_of",
+    "replay",
     "verdict_of",
 ]

@@ -2,56 +2,151 @@
 
 from __future__ import annotations
 
-from planar.types import NANO, Candidate, Constraints, RouteRequest
+from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal
+from fnmatch import fnmatchcase
+from functools import partial
+from typing import TypeAlias
+
+from planar.catalog import expected_cost
+from planar.types import NANO, Candidate, Capability, Constraints, RouteRequest
+from planar.types._routes import Reason
+
+FRESH = 5.0
+"""Seconds for which a headroom that was seen may exclude. Later the store has to be asked again: by reserving."""
+
+Refusal: TypeAlias = tuple[str, Reason]
+Filter: TypeAlias = Callable[[Candidate], Refusal | None]
 
 
-def refusal_of(candidate: Candidate, request: RouteRequest) -> tuple[str, str] | None:
-    """The first filter that a candidate does not pass, and the reason; `None` if it passes all."""
-    return (
-        _policy(candidate, request.constraints)
-        or _capability(candidate, request)
-        or _context(candidate, request)
-        or _cost(candidate, request.constraints)
-    )
+def sieve(request: RouteRequest, candidates: Sequence[Candidate]) -> dict[int, Refusal]:
+    """Those that do not pass, by index: the first filter that each fails, and why.
+
+    The order is policy (the platform's and the tenants' first, then the call's own constraints), capability, context,
+    headroom. A headroom excludes only while it is fresh, and never the last: then the store refuses, and says why.
+    """
+    filters = [*_active(request)]
+    room = 1 if request.max_tokens is None else request.max_tokens
+    gone: dict[int, Refusal] = {}
+    for index, candidate in enumerate(candidates):
+        for refuses in filters:
+            refusal = refuses(candidate)
+            if refusal is not None:
+                gone[index] = refusal
+                break
+        else:
+            window = candidate.info.context_window
+            # The byte bound is up to four times the truth: only a prompt that was counted may exclude.
+            if window is not None and not candidate.input_estimated and candidate.input_tokens_bound + room > window:
+                needed = candidate.input_tokens_bound + room
+                gone[index] = "context", ("{} tokens do not fit {}", needed, window)
+    if request.headroom is not None and request.headroom_age is not None and request.headroom_age <= FRESH:
+        _within(request.headroom, candidates, gone)
+    return gone
 
 
-def _policy(candidate: Candidate, constraints: Constraints) -> tuple[str, str] | None:
-    info = candidate.info
-    if constraints.local_only and not info.local:
-        return "local_only", "it does not run in this process"
-    if constraints.vendors is not None and candidate.provider not in constraints.vendors:
-        return "vendors", f"{candidate.provider} is not among {', '.join(sorted(constraints.vendors))}"
-    if candidate.provider in constraints.excluded_vendors:
-        return "excluded_vendors", f"{candidate.provider} is excluded"
-    if constraints.regions is not None and info.region not in constraints.regions:
-        return "regions", f"its region is {info.region or 'unknown'}"
-    if constraints.min_quality is not None and (info.quality is None or info.quality < constraints.min_quality):
-        return "min_quality", f"its quality is {'unknown' if info.quality is None else info.quality}"
-    return None
+def _active(request: RouteRequest) -> Iterator[Filter]:
+    for name, policy in request.policies:
+        for refuses in _of(policy):
+            yield partial(_by_policy, refuses, name)
+    yield from _of(request.constraints)
+    needs = request.needs
+    if needs:
+        yield partial(_lacks, needs)
 
 
-def _capability(candidate: Candidate, request: RouteRequest) -> tuple[str, str] | None:
+def _of(wanted: Constraints) -> Iterator[Filter]:
+    """The filters that these constraints ask for; most calls have none."""
+    if wanted.local_only:
+        yield _is_remote
+    if wanted.vendors is not None:
+        yield partial(_other_vendor, wanted.vendors)
+    if wanted.excluded_vendors:
+        yield partial(_excluded_vendor, wanted.excluded_vendors)
+    if wanted.models is not None:
+        yield partial(_other_model, wanted.models)
+    if wanted.excluded_models:
+        yield partial(_excluded_model, wanted.excluded_models)
+    if wanted.regions is not None:
+        yield partial(_elsewhere, wanted.regions)
+    if wanted.min_quality is not None:
+        yield partial(_worse, wanted.min_quality)
+    if wanted.needs:
+        yield partial(_lacks, wanted.needs)
+    if wanted.max_cost_usd is not None:
+        yield partial(_dearer, wanted.max_cost_usd)
+
+
+def _by_policy(refuses: Filter, name: str, candidate: Candidate) -> Refusal | None:
+    refusal = refuses(candidate)
+    if refusal is None:
+        return None
+    which, reason = refusal
+    return which, (f"{reason[0]} (policy of {{}})", *reason[1:], name)
+
+
+def _is_remote(candidate: Candidate) -> Refusal | None:
+    return None if candidate.info.local else ("local_only", ("it does not run in this process",))
+
+
+def _other_vendor(vendors: frozenset[str], candidate: Candidate) -> Refusal | None:
+    if candidate.provider in vendors:
+        return None
+    return "vendors", ("{} is not among {}", candidate.provider, vendors)
+
+
+def _excluded_vendor(vendors: frozenset[str], candidate: Candidate) -> Refusal | None:
+    return ("excluded_vendors", ("{} is excluded", candidate.provider)) if candidate.provider in vendors else None
+
+
+def _other_model(patterns: frozenset[str], candidate: Candidate) -> Refusal | None:
+    if any(fnmatchcase(candidate.deployment, pattern) for pattern in patterns):
+        return None
+    return "models", ("it is not among {}", patterns)
+
+
+def _excluded_model(patterns: frozenset[str], candidate: Candidate) -> Refusal | None:
+    matching = [pattern for pattern in sorted(patterns) if fnmatchcase(candidate.deployment, pattern)]
+    return ("excluded_models", ("{} is excluded", matching[0])) if matching else None
+
+
+def _elsewhere(regions: frozenset[str], candidate: Candidate) -> Refusal | None:
+    region = candidate.info.region
+    return None if region in regions else ("regions", ("its region is {}", region or "unknown"))
+
+
+def _worse(least: float, candidate: Candidate) -> Refusal | None:
+    quality = candidate.info.quality if candidate.quality is None else candidate.quality
+    if quality is not None and quality >= least:
+        return None
+    return "min_quality", ("its quality is {}", "unknown" if quality is None else quality)
+
+
+def _lacks(needs: frozenset[Capability], candidate: Candidate) -> Refusal | None:
     known = candidate.info.capabilities
-    if known is None:
+    if known is None or needs <= known:
         return None
-    missing = (request.needs | request.constraints.needs) - known
-    return ("capability", f"it has no {', '.join(sorted(missing))}") if missing else None
+    return "capability", ("it has no {}", needs - known)
 
 
-def _context(candidate: Candidate, request: RouteRequest) -> tuple[str, str] | None:
-    window = candidate.info.context_window
-    # The byte bound is up to four times the truth: only a prompt that was counted may exclude.
-    if window is None or candidate.input_estimated:
-        return None
-    needed = candidate.input_tokens_bound + (request.max_tokens or 1)
-    return ("context", f"{needed} tokens do not fit {window}") if needed > window else None
-
-
-def _cost(candidate: Candidate, constraints: Constraints) -> tuple[str, str] | None:
-    if constraints.max_cost_usd is None:
-        return None
+def _dearer(most: Decimal, candidate: Candidate) -> Refusal | None:
     if candidate.cost_bound is None:
-        return "max_cost_usd", "its price is unknown, or nothing bounds the answer: set max_tokens"
-    if candidate.cost_bound > constraints.max_cost_usd * NANO:
-        return "max_cost_usd", "it may cost more"
-    return None
+        return "max_cost_usd", ("its price is unknown, or nothing bounds the answer: set max_tokens",)
+    return ("max_cost_usd", ("it may cost more",)) if candidate.cost_bound > most * NANO else None
+
+
+def _within(headroom: int, candidates: Sequence[Candidate], gone: dict[int, Refusal]) -> None:
+    """Drop those whose prompt alone costs more than the tenant has left, unless that is everybody."""
+    broke: dict[int, Refusal] = {}
+    left = 0
+    for index, candidate in enumerate(candidates):
+        if index in gone:
+            continue
+        left += 1
+        price, prompt = candidate.info.price, candidate.input_tokens_likely
+        if price is None:
+            broke[index] = "headroom", ("its price is unknown, and the tenant's money is limited",)
+        elif expected_cost(price, input_tokens=prompt, cached_tokens=0, output_tokens=1) > headroom:
+            broke[index] = "headroom", ("its prompt costs more than the tenant has left",)
+    if len(broke) < left:
+        gone.update(broke)

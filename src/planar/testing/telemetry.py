@@ -63,7 +63,7 @@ def _route() -> Route:
     places = enumerate((FIRST, SECOND))
     return Route(
         request=RouteRequest(model="fast", tenant="acme"),
-        router="OrderedRouter",
+        router="CostRouter",
         verdicts=tuple(Verdict(candidate=_candidate(name), position=place) for place, name in places),
     )
 

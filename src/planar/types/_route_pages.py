@@ -6,11 +6,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from decimal import Decimal
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any, cast
 
 from planar.errors import InvalidRequestError
 from planar.types._routes import Candidate, Route, RouteRequest, Verdict
 from planar.types._words import JSON, usd
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 FORM = 1
 """Counts up when a record is written that older releases cannot read."""
@@ -73,7 +77,7 @@ def _reckoned_with(route: Route) -> list[str]:
 def name_of(strategy: object) -> str:
     """What a strategy is called."""
     if isinstance(strategy, Mapping):
-        return str(strategy.get("name"))
+        return str(cast("JSON", strategy).get("name"))
     return strategy if isinstance(strategy, str) else str(getattr(strategy, "name", type(strategy).__name__))
 
 
@@ -108,11 +112,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, Decimal):
         return str(value)
     if isinstance(value, frozenset | set):
-        return sorted(map(plain, value))
+        return sorted(map(plain, cast("frozenset[Any]", value)))
     if isinstance(value, Mapping):
-        return {str(key): plain(own) for key, own in value.items()}
+        return {str(key): plain(own) for key, own in cast("JSON", value).items()}
     if isinstance(value, tuple | list):
-        return [plain(each) for each in value]
+        return [plain(each) for each in cast("list[Any]", value)]
     return value if value is None or isinstance(value, str | int | float | bool) else {"name": name_of(value)}
 
 
@@ -132,8 +136,9 @@ def recorded(text: str) -> tuple[str, JSON, RouteRequest, tuple[Candidate, ...]]
     Raises:
         InvalidRequestError: It is no record of a route, or one of a later release.
     """
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
+    readers = _readers()
     try:
         record = json.loads(text)
         if record.get("planar_route") != FORM:
@@ -143,8 +148,15 @@ def recorded(text: str) -> tuple[str, JSON, RouteRequest, tuple[Candidate, ...]]
         return (
             str(record["router"]),
             dict(record["settings"]),
-            TypeAdapter(RouteRequest).validate_python(record["request"]),
-            TypeAdapter(tuple[Candidate, ...]).validate_python(record["candidates"]),
+            readers[0].validate_python(record["request"]),
+            readers[1].validate_python(record["candidates"]),
         )
     except (ValueError, AttributeError, LookupError, TypeError, ValidationError) as error:
         raise InvalidRequestError(f"this is no record of a route: {error}") from error
+
+
+@cache
+def _readers() -> tuple[TypeAdapter[RouteRequest], TypeAdapter[tuple[Candidate, ...]]]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(RouteRequest), TypeAdapter(tuple[Candidate, ...])

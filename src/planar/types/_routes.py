@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from math import inf
+from typing import Any, TypeAlias, cast
 
 from planar.types._models import ModelInfo
 from planar.types._quick import quick
@@ -156,6 +157,7 @@ class Route:
         "_ranking",
         "_terms",
         "_verdicts",
+        "_why",
         "order",
         "request",
         "router",
@@ -180,9 +182,10 @@ class Route:
         self._verdicts: tuple[Verdict, ...] | None = tuple(verdicts)
         self._ranking: Sequence[int] = ()
         self._dropped: Mapping[int, tuple[str, Reason]] = {}
+        self._why = ""
         self._notes: Mapping[int, Reason] = {}
         self._passed: Sequence[int] = ()
-        self._terms: Mapping[str, Sequence[float | None]] = {}
+        self._terms: Callable[[], Mapping[str, Sequence[float | None]]] = dict
 
     @classmethod
     def ranked(
@@ -194,18 +197,20 @@ class Route:
         candidates: Sequence[Candidate],
         ranking: Sequence[int],
         dropped: Mapping[int, tuple[str, Reason]],
+        why: str,
         notes: Mapping[int, Reason],
         passed: Sequence[int],
-        terms: Mapping[str, Sequence[float | None]],
+        terms: Callable[[], Mapping[str, Sequence[float | None]]],
     ) -> Route:
         """A route of light rows. A candidate is named by its index.
 
         Args:
             ranking: Those that remain, first choice first.
             dropped: The filter that removed one, and why.
-            notes: Why one stands where it does, if there is more to say than its score.
+            why: What the order is by, in a few words.
+            notes: Why one stands where it does instead.
             passed: Those for which there are `terms`.
-            terms: What was estimated of each of `passed`, by name.
+            terms: Gives what was estimated of each of `passed`, by name. What is `None` or infinite is unknown.
         """
         route = cls.__new__(cls)
         route.request = request
@@ -216,6 +221,7 @@ class Route:
         route._verdicts = None
         route._ranking = ranking
         route._dropped = dropped
+        route._why = why
         route._notes = notes
         route._passed = passed
         route._terms = terms
@@ -236,18 +242,21 @@ class Route:
     def _judged(self) -> tuple[Verdict, ...]:
         places = {index: place for place, index in enumerate(self._ranking)}
         rows = {index: row for row, index in enumerate(self._passed)}
+        columns = self._terms()
         verdicts: list[Verdict] = []
         for index, candidate in enumerate(self._candidates):
-            name, reason = self._dropped.get(index, (None, self._notes.get(index)))
+            name, reason = self._dropped.get(index, (None, self._notes.get(index, (self._why,))))
             row = rows.get(index)
-            columns = () if row is None else self._terms.items()
-            score = {term: value for term, column in columns if (value := column[row or 0]) is not None}
+            score: dict[str, float] = {}
+            if row is not None:
+                known = {term: column[row] for term, column in columns.items()}
+                score = {term: value for term, value in known.items() if value is not None and value != inf}
             verdicts.append(
                 Verdict(
                     candidate=candidate,
                     position=places.get(index),
                     dropped_by=name,
-                    detail="" if reason is None else _said(reason),
+                    detail=_said(reason),
                     score=score,
                 )
             )
@@ -261,6 +270,9 @@ class Route:
         )
 
     __hash__ = None  # type: ignore[assignment]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _of_verdicts, (self.request, self.router, self.verdicts, self.settings)
 
     def __repr__(self) -> str:
         names = ", ".join(candidate.deployment for candidate in self.order)
@@ -279,7 +291,14 @@ class Route:
         return to_json(self)
 
 
+def _of_verdicts(request: RouteRequest, router: str, verdicts: tuple[Verdict, ...], settings: JSON) -> Route:
+    return Route(request=request, router=router, verdicts=verdicts, settings=settings)
+
+
 def _said(reason: Reason) -> str:
     text: str = reason[0]
-    values = reason[1:]
-    return text.format(*[", ".join(sorted(value)) if isinstance(value, frozenset) else value for value in values])
+    return text.format(*map(_listed, reason[1:]))
+
+
+def _listed(value: Any) -> Any:
+    return ", ".join(sorted(cast("frozenset[str]", value))) if isinstance(value, frozenset) else value

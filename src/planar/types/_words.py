@@ -25,7 +25,7 @@ FinishReason: TypeAlias = Literal[
 ]
 Effort: TypeAlias = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 EFFORTS: tuple[str, ...] = get_args(Effort)
-StrategyName: TypeAlias = Literal["cheapest", "fastest", "quality", "balanced", "pinned"]
+StrategyName: TypeAlias = Literal["ordered", "cheapest", "fastest", "quality", "balanced", "pinned"]
 Wire: TypeAlias = Literal["streamed", "whole"]
 OnLowBudget: TypeAlias = Literal["clamp", "refuse"]
 Capability: TypeAlias = Literal[
