@@ -51,13 +51,21 @@ class Estimates:
     def times(self) -> list[float]:
         """Expected seconds in all."""
         likely = self.candidates[0].output_tokens_likely if self.candidates else 0
-        writing = _filled([_writing(one) for one in self.candidates], likely / SPEED)
-        return list(map(float.__add__, self.waits(), writing))
+        return [
+            first + rest for first, rest in zip(self.waits(), _filled(self._writing(), likely / SPEED), strict=True)
+        ]
+
+    def _writing(self) -> list[float | None]:
+        """Expected seconds from the first token to the last, as measured."""
+        return [
+            one.output_tokens_likely / speed if (speed := one.health.tokens_per_second) else None
+            for one in self.candidates
+        ]
 
     def terms(self) -> dict[str, Sequence[float | None]]:
         """What is known, by the names that `Verdict.score` has for it."""
         first = [one.health.ttft_p50 for one in self.candidates]
-        rest = [_writing(one) for one in self.candidates]
+        rest = self._writing()
         return {
             "cost_usd": [None if nano is None else nano / NANO for nano in self.costs()],
             "ttft": first,
@@ -75,12 +83,6 @@ def _cost(one: Candidate) -> int | None:
         cached_tokens=one.cached_tokens_likely,
         output_tokens=one.output_tokens_likely,
     )
-
-
-def _writing(one: Candidate) -> float | None:
-    """Expected seconds from the first token to the last."""
-    speed = one.health.tokens_per_second
-    return None if not speed else one.output_tokens_likely / speed
 
 
 def _filled(measured: Sequence[float | None], fallback: float) -> list[float]:

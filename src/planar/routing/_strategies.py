@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from functools import partial
-from operator import itemgetter
 from random import Random
 from typing import Any, Protocol, TypeAlias, cast
 
@@ -160,13 +159,12 @@ class Balanced(_Recorded):
         qualities = these.qualities()
         known = [good for good in qualities if good is not None]
         best, worst = (max(known), min(known)) if known else (0.0, 0.0)
-        scores: list[float] = []
-        for cost, seconds, good in zip(these.costs(), these.times(), qualities, strict=True):
-            if cost is None:
-                scores.append(_LAST)
-                continue
-            missing = best - (worst if good is None else good)
-            scores.append(cost / NANO + second * seconds + point * missing)
+        scores = [
+            _LAST
+            if cost is None
+            else cost / NANO + second * seconds + point * (best - (worst if good is None else good))
+            for cost, seconds, good in zip(these.costs(), these.times(), qualities, strict=True)
+        ]
         return Ranking(order=_ascending(scores), why="by money, time and quality", terms={"worth_usd": scores})
 
 
@@ -332,4 +330,4 @@ def _dearer(one: int | None, other: int | None) -> bool:
 
 def _ascending(keys: Sequence[float]) -> list[int]:
     """Rows by their key, least first; the same key leaves the operator's order."""
-    return [row for row, _ in sorted(enumerate(keys), key=itemgetter(1))]
+    return sorted(range(len(keys)), key=keys.__getitem__)
