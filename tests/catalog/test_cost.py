@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import planar
 from effort import examples
-from planar.catalog import Catalog, cost_bound, cost_of, input_bound
+from planar.catalog import Catalog, cost_bound, cost_of, expected_cost, input_bound
 from planar.types import (
     ChatRequest,
     File,
@@ -107,6 +107,16 @@ def test_a_bound_is_never_below_the_cost(count: dict[str, int], price: Price, le
     bound = cost_bound(price, input_tokens=usage.input_tokens + less_in, output_tokens=usage.output_tokens + less_out)
 
     assert 0 <= cost_of(usage, price) <= bound
+
+
+@given(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 10**6), prices)
+@examples(300)
+def test_what_is_likely_is_what_such_a_call_costs(cached: int, fresh: int, said: int, price: Price) -> None:
+    usage = Usage(input_tokens=cached + fresh, cached_input_tokens=cached, output_tokens=said)
+
+    likely = expected_cost(price, input_tokens=cached + fresh, cached_tokens=cached, output_tokens=said)
+
+    assert likely == cost_of(usage, price)
 
 
 @given(

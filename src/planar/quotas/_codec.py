@@ -143,7 +143,7 @@ def _read(kind: Any, data: Mapping[str, Any]) -> Any:
 def _shape(kind: Any) -> tuple[tuple[str, object, _Reader], ...]:
     """Of each field: its name, its default, and what reads it."""
     hints = get_type_hints(kind)
-    return tuple((each.name, _default(each), _reader(hints[each.name])) for each in fields(kind))
+    return tuple((each.name, _default(each), _reader(hints[each.name])) for each in fields(kind) if each.init)
 
 
 def _default(each: Field[Any]) -> object:

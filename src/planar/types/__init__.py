@@ -32,7 +32,7 @@ from planar.types._messages import (
     ToolResult,
     text_of,
 )
-from planar.types._models import ModelInfo, Price
+from planar.types._models import ModelInfo, Price, PriceStep
 from planar.types._policies import AbortPolicy, BreakerPolicy, HedgePolicy, QueuePolicy, RetryPolicy
 from planar.types._requests import ChatRequest, Constraints, EmbedRequest, Timeouts
 from planar.types._routes import Candidate, Health, Route, RouteRequest, Verdict
@@ -116,6 +116,7 @@ __all__ = [
     "Part",
     "Phase",
     "Price",
+    "PriceStep",
     "QueuePolicy",
     "Reasoning",
     "Receipt",

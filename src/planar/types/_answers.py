@@ -24,9 +24,11 @@ class Usage:
     Attributes:
         input_tokens: The whole prompt, cache included.
         output_tokens: The whole answer, reasoning included.
+        cached_audio_input_tokens: Those that are part of the cached ones and of the audio ones.
         raw: The provider's own object.
         estimated: Counted by Planar, because the provider did not say.
         suspect: The provider's figures were impossible and were replaced by an estimate.
+        compute_ms: Milliseconds that the machine worked on this call, where it is ours.
     """
 
     input_tokens: int | None = None
@@ -38,10 +40,13 @@ class Usage:
     audio_input_tokens: int | None = None
     audio_output_tokens: int | None = None
     image_input_tokens: int | None = None
+    cached_audio_input_tokens: int | None = None
+    image_output_tokens: int | None = None
     server_tool_calls: int | None = None
     raw: JSON | None = None
     estimated: bool = False
     suspect: bool = False
+    compute_ms: int | None = None
 
     @property
     def total_tokens(self) -> int:

@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
+from operator import attrgetter
 from typing import ClassVar
 
 from planar.errors import ConfigurationError
-from planar.types._words import JSON, Capability
+from planar.types._words import JSON, Capability, no_entries
+
+STANDARD_TIERS = frozenset(("default", "standard", "on_demand"))
+"""What vendors call the service tier that list prices are for: OpenAI, Anthropic and Gemini, Groq."""
+UNTOLD_TIERS = frozenset(("auto", ""))
+"""A vendor that answers with these repeats the question: it has not said which tier it billed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceStep:
+    """What the whole prompt and its answer cost when the prompt is long.
+
+    Attributes:
+        above: A prompt of more tokens than this is charged at `price`, from its first token on.
+        price: Without steps or tiers of its own.
+    """
+
+    above: int
+    price: Price
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,8 +38,20 @@ class Price:
 
     Attributes:
         cache_write_1h: For prompts kept an hour.
+        cached_audio_input: For tokens that are both cached and audio; without it they are charged as cached.
         call: Per request, in nano-USD.
+        steps: Other prices for longer prompts; the highest one whose `above` a prompt exceeds holds for all of it.
+        tiers: Prices of other service tiers, by the word that the vendor reports as billed, such as `flex`. They may
+            have steps, but no tiers.
+        compute_second: Nano-USD per second that the machine worked on the call (`Usage.compute_ms`), for a model that
+            runs on machines of yours. 0 unless you set it.
+        compute_ms_per_token: Most milliseconds that a token of the prompt or answer takes. Compute is bounded by it
+            before the call, and no more than that is charged after it; needed where `compute_second` is set.
         source: Where the figures were read, and `as_of` when.
+
+    Raises:
+        ConfigurationError: A figure is negative, steps are not in ascending order, a step or tier has what it must
+            not have, or compute is priced without a bound.
     """
 
     input: int
@@ -29,13 +61,35 @@ class Price:
     cache_write_1h: int | None = None
     reasoning: int | None = None
     audio_input: int | None = None
+    cached_audio_input: int | None = None
     audio_output: int | None = None
     image_input: int | None = None
+    image_output: int | None = None
     call: int = 0
+    compute_second: int = 0
+    compute_ms_per_token: int | None = None
+    steps: tuple[PriceStep, ...] = ()
+    tiers: Mapping[str, Price] = field(default_factory=no_entries, hash=False)
     source: str = ""
     as_of: str = ""
+    # What follows from the figures, for those who compute with them on every call.
+    _flat: bool = field(init=False, repr=False, compare=False)
+    _alone: Price | None = field(init=False, repr=False, compare=False)
+    _cached: int = field(init=False, repr=False, compare=False)
+    _dearest: tuple[int, int] = field(init=False, repr=False, compare=False)
 
     FREE: ClassVar[Price]
+
+    def __post_init__(self) -> None:
+        problem = _problem(self)
+        if problem:
+            raise ConfigurationError(f"this is no price: {problem}")
+        put = object.__setattr__
+        put(self, "_flat", not self.steps and not self.compute_second)
+        put(self, "_alone", replace(self, steps=(), tiers={}) if self.steps or self.tiers else None)
+        put(self, "_cached", self.input if self.cached_input is None else self.cached_input)
+        rates = [rate or 0 for rate in _figures(self)]
+        put(self, "_dearest", (max(rates[:7]), max(rates[7:11])))
 
     @classmethod
     def per_million(
@@ -61,6 +115,89 @@ class Price:
             source=source,
             as_of=as_of,
         )
+
+    def applied(self, *, input_tokens: int, tier: str | None = None) -> Price | None:
+        """The flat price, without steps and tiers, that holds for one call.
+
+        Args:
+            input_tokens: Of the whole prompt.
+            tier: The service tier that the vendor reports as billed; `None` where it reports none.
+
+        Returns:
+            `None` where nobody has said what that tier costs.
+        """
+        price = self
+        if tier is not None and tier not in UNTOLD_TIERS:
+            listed = self.tiers.get(tier)
+            if listed is not None:
+                price = listed
+            elif tier not in STANDARD_TIERS:
+                return None
+        for step in reversed(price.steps):
+            if input_tokens > step.above:
+                price = step.price
+                break
+        price = price if price._alone is None else price._alone
+        return price if price.source or not self.source else replace(price, source=self.source, as_of=self.as_of)
+
+    def bounding(self, tier: str | None) -> Price | None:
+        """A price that is never below what a call costs which asks for this service tier.
+
+        A vendor may serve at the standard tier what it has no room for at another; one that is asked for `auto`
+        chooses for itself.
+
+        Returns:
+            `None` where nobody has said what that tier costs.
+        """
+        if tier is None or (tier in STANDARD_TIERS and tier not in self.tiers):
+            return self
+        if tier == "auto":
+            return _dearest_of((self, *self.tiers.values()))
+        listed = self.tiers.get(tier)
+        return None if listed is None else _dearest_of((self, listed))
+
+
+_figures = attrgetter(
+    *("input", "cached_input", "cache_write", "cache_write_1h", "audio_input", "cached_audio_input", "image_input"),
+    *("output", "reasoning", "audio_output", "image_output"),
+    *("call", "compute_second", "compute_ms_per_token"),
+)
+
+
+def _problem(price: Price) -> str:
+    """Why this cannot be a price; empty if it can."""
+    if min(value or 0 for value in _figures(price)) < 0:
+        named = {each.name: getattr(price, each.name) for each in fields(price) if each.init}
+        below = [name for name, value in named.items() if isinstance(value, int) and value < 0]
+        return f"{', '.join(below)} must not be negative"
+    above = [step.above for step in price.steps]
+    if any(bound < 0 for bound in above) or above != sorted(set(above)):
+        return f"steps ascend by `above`, not {above}"
+    if any(step.price.steps or step.price.tiers for step in price.steps):
+        return "the price of a step has no steps or tiers of its own"
+    nested = [word for word, tier in price.tiers.items() if tier.tiers]
+    if nested:
+        return f"the tier {nested[0]!r} has tiers of its own"
+    if price.compute_second and not price.compute_ms_per_token:
+        return "compute_second needs compute_ms_per_token: without it no limit on money can hold"
+    return ""
+
+
+def _dearest_of(prices: Sequence[Price]) -> Price:
+    """A price that at every length of the prompt is not below any of these."""
+
+    def at(length: int) -> Price:
+        flat = [price for each in prices if (price := each.applied(input_tokens=length)) is not None]
+        return Price(
+            input=max(price._dearest[0] for price in flat),
+            output=max(price._dearest[1] for price in flat),
+            call=max(price.call for price in flat),
+            compute_second=max(price.compute_second for price in flat),
+            compute_ms_per_token=max(price.compute_ms_per_token or 0 for price in flat),
+        )
+
+    above = sorted({step.above for price in prices for step in price.steps})
+    return replace(at(0), steps=tuple([PriceStep(above=bound, price=at(bound + 1)) for bound in above]))
 
 
 def _pico(usd_per_million: Decimal | str | int) -> int:

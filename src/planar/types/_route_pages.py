@@ -108,7 +108,9 @@ def plain(value: Any) -> Any:
     if hasattr(value, "to_data"):
         return value.to_data()
     if is_dataclass(value) and not isinstance(value, type):
-        return {each.name: plain(own) for each in fields(value) if (own := _set(value, each)) is not MISSING}
+        return {
+            each.name: plain(own) for each in fields(value) if each.init and (own := _set(value, each)) is not MISSING
+        }
     if isinstance(value, Decimal):
         return str(value)
     if isinstance(value, frozenset | set):
