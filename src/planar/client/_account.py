@@ -18,7 +18,10 @@ _COUNTS = (
     "audio_input_tokens",
     "audio_output_tokens",
     "image_input_tokens",
+    "cached_audio_input_tokens",
+    "image_output_tokens",
     "server_tool_calls",
+    "compute_ms",
 )
 
 

@@ -190,6 +190,7 @@ class OpenAttempt:
             metadata=order.metadata,
             tell=self._core.herald.tell,
             count=None if counter is None else partial(counter.count_tokens, request, model=self.deployment.model),
+            tier=request.service_tier,
         )
 
     def _notice(self, booking: Booking) -> None:
@@ -310,7 +311,7 @@ class OpenAttempt:
             return
         usage = self._counted(failed=not self._is_ours(error))
         told = len(booking.notices)
-        cost = await booking.settle(usage, self._flags(usage, error, cut=cut))
+        cost = await booking.settle(usage, self._flags(usage, error, cut=cut), tier=self.response.service_tier)
         if self.booking is not booking:
             return  # somebody else closed it while we waited for the store
         self.booking, self._settled = None, booking
@@ -408,4 +409,5 @@ class OpenAttempt:
             return
         usage = self._counted(failed=False)
         if usage is not None and not usage.estimated and not self._core.closed:
-            self.usage, self.cost = usage, await booking.settle(usage, self._flags(usage, None, cut=True))
+            flags, tier = self._flags(usage, None, cut=True), self.response.service_tier
+            self.usage, self.cost = usage, await booking.settle(usage, flags, tier=tier)

@@ -36,6 +36,8 @@ class Terms:
         at_once: Hold the whole answer instead of slices: the caller refuses a shortened one.
         tell: Called with the alerts that settling caused.
         count: Counts the prompt exactly; asked only when the bound does not fit.
+        tier: The service tier that the caller asked for.
+        price: What holds are made of: never below what the call can cost. `None` where nobody has said it.
     """
 
     tenant: TenantPath
@@ -45,6 +47,11 @@ class Terms:
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     tell: Callable[[Sequence[Alert]], None]
     count: Callable[[], Awaitable[int]] | None = None
+    tier: str | None = None
+    price: Price | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.price = _bounding(self.candidate, self.tier)
 
     @property
     def ceiling(self) -> int | None:
@@ -54,7 +61,7 @@ class Terms:
 
     def hold(self, input_tokens: int, output_tokens: int) -> Amount:
         """An upper bound of so many tokens, in money too where the price is known."""
-        price = self.candidate.info.price
+        price = self.price
         money = None if price is None else cost_bound(price, input_tokens=input_tokens, output_tokens=output_tokens)
         return Amount(input_tokens=input_tokens, output_tokens=output_tokens, nano_usd=money)
 
@@ -108,9 +115,9 @@ class Booking:
         sizes = [] if self._terms.ceiling is None else [self._terms.ceiling]
         if left.tokens is not None:
             sizes.append(self._output + left.tokens)
-        price = self._terms.candidate.info.price
+        price = self._terms.price
         if left.nano_usd is not None and price is not None:
-            sizes.append(self._output + _tokens_for(left.nano_usd, price))
+            sizes.append(self._output + _tokens_for(left.nano_usd, price, self._input))
         return max(1, min(sizes)) if sizes else None
 
     @property
@@ -161,8 +168,8 @@ class Booking:
                 raise self._away
 
     async def _extend(self, room: int, *, now: float) -> None:
-        price = self._terms.candidate.info.price
-        money = None if price is None else cost_bound(price, input_tokens=0, output_tokens=room)
+        held, after = self._terms.hold(self._input, self._output), self._terms.hold(self._input, self._output + room)
+        money = None if held.nano_usd is None or after.nano_usd is None else after.nano_usd - held.nano_usd
         try:
             more = Amount(output_tokens=room, nano_usd=money)
             self._take(await self._store.extend(self._lease, more=more, ttl=LEASE_SECONDS))
@@ -199,15 +206,18 @@ class Booking:
         self._lease = lease
         self.bounded = lease.headroom.bounded
 
-    async def settle(self, usage: Usage | None, flags: frozenset[Flag]) -> int | None:
+    async def settle(self, usage: Usage | None, flags: frozenset[Flag], *, tier: str | None = None) -> int | None:
         """Book what was used, in nano-USD; `None` where the price is unknown. Doing it twice changes nothing.
 
         A store that is away takes nobody's answer from them: what could not be booked is logged, and is a notice.
+
+        Args:
+            tier: The service tier that the provider reports as billed.
         """
         if not self._dispatched:
             await self._release()
             return 0
-        price = self._terms.candidate.info.price
+        price = self._applied(usage, tier)
         if usage is None:
             amount = Amount()
         else:
@@ -228,6 +238,21 @@ class Booking:
             self._terms.tell(receipt.entry.alerts)
         # The row of a correction has the difference.
         return amount.nano_usd if receipt.entry.kind == "correction" else receipt.entry.nano_usd
+
+    def _applied(self, usage: Usage | None, tier: str | None) -> Price | None:
+        """The flat price that the ledger keeps beside what it came to."""
+        listed = self._terms.candidate.info.price
+        if listed is None:
+            return None
+        price = listed.applied(input_tokens=0 if usage is None else usage.input_tokens or 0, tier=tier)
+        if price is None and not any(notice.code == "price_unknown" for notice in self.notices):
+            name = self._terms.candidate.deployment
+            text = (
+                f"{name} was served at the tier {tier!r}, of which the catalog has no price, so cost_usd is None:"
+                f" give its Price tiers={{{tier!r}: ...}}"
+            )
+            self.notices.append(Notice("price_unknown", text, {"deployment": name, "service_tier": tier}))
+        return price
 
     async def _release(self) -> None:
         try:
@@ -257,13 +282,18 @@ def _unchecked(lease: Lease) -> Notice:
     return Notice("quota_unchecked", text, {"lease_id": lease.id, "tenant": str(lease.tenant)})
 
 
-def first_hold(candidate: Candidate) -> int | None:
+def first_hold(candidate: Candidate, tier: str | None = None) -> int | None:
     """Nano-USD that an attempt there holds at most when it begins; `None` where the price is unknown."""
-    price, bound = candidate.info.price, candidate.output_tokens_bound
+    price, bound = _bounding(candidate, tier), candidate.output_tokens_bound
     if price is None:
         return None
     size = SLICE if bound is None else min(bound, SLICE)
     return cost_bound(price, input_tokens=candidate.input_tokens_bound, output_tokens=size)
+
+
+def _bounding(candidate: Candidate, tier: str | None) -> Price | None:
+    price = candidate.info.price
+    return price if price is None or tier is None else price.bounding(tier)
 
 
 async def book(store: QuotaStore, terms: Terms, *, lease_id: str, now: float) -> Booking:
@@ -304,17 +334,20 @@ async def book(store: QuotaStore, terms: Terms, *, lease_id: str, now: float) ->
 def _fitting(error: QuotaExceededError, terms: Terms, inputs: int) -> int:
     """How many output tokens the limit that refused would let pass."""
     if error.dimension == "nano_usd":
-        price = terms.candidate.info.price
+        price = terms.price
         if price is None:
             return 0
-        return _tokens_for(error.remaining - cost_bound(price, input_tokens=inputs, output_tokens=0), price)
+        return _tokens_for(error.remaining - cost_bound(price, input_tokens=inputs, output_tokens=0), price, inputs)
     if error.dimension == "output_tokens":
         return error.remaining
     return error.remaining - inputs if error.dimension == "tokens" else 0
 
 
-def _tokens_for(nano_usd: int, price: Price) -> int:
-    rate = max(rate for rate in (price.output, price.reasoning, price.audio_output) if rate is not None)
+def _tokens_for(nano_usd: int, price: Price, inputs: int) -> int:
+    """How many output tokens so much money reaches for, after a prompt of so many."""
     if nano_usd <= 0:
         return 0
-    return 2**31 if rate == 0 else nano_usd * 1000 // rate
+    million = 1_000_000
+    rate = cost_bound(price, input_tokens=inputs, output_tokens=million)
+    rate -= cost_bound(price, input_tokens=inputs, output_tokens=0)
+    return 2**31 if rate <= 0 else nano_usd * million // rate

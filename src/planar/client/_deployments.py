@@ -153,8 +153,11 @@ def candidate(deployment: Deployment, request: ChatRequest, *, prompt: InputBoun
     ceilings = [size for size in (request.max_tokens, info.max_output_tokens, info.context_window) if size is not None]
     output_tokens = min(ceilings) if ceilings else None
     bound = None
-    if info.price is not None and output_tokens is not None:
-        bound = cost_bound(info.price, input_tokens=input_tokens, output_tokens=output_tokens)
+    price = info.price
+    if price is not None and request.service_tier is not None:
+        price = price.bounding(request.service_tier)
+    if price is not None and output_tokens is not None:
+        bound = cost_bound(price, input_tokens=input_tokens, output_tokens=output_tokens)
     return Candidate(
         deployment=deployment.name,
         provider=deployment.provider.name,

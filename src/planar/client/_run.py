@@ -367,7 +367,7 @@ class Run:
         assert itinerary is not None
         assert loop is not None
         stop = itinerary.beside(core.steady(loop))
-        bound = None if stop is None else first_hold(stop.candidate)
+        bound = None if stop is None else first_hold(stop.candidate, self._order.request.service_tier)
         if stop is None:
             return None
         if bound is None or not core.hedges.take(cost_bound=bound):

@@ -125,7 +125,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, str | Decimal):
         return str(value)
     if isinstance(value, Mapping):
-        return dict(cast("Mapping[str, Any]", value))
+        entries = cast("Mapping[str, Any]", value).items()
+        return {name: to_dict(each) if is_dataclass(each) else each for name, each in entries}
     if isinstance(value, tuple | frozenset):
         items = [_plain(each) for each in cast("Iterable[Any]", value)]
         return items if isinstance(value, tuple) else sorted(items)
@@ -172,7 +173,7 @@ def _reader(hint: Any) -> _Reader:
     if origin is frozenset or (origin is tuple and inner[1:] == (...,)):
         return partial(_each, origin, _reader(inner[0]))
     if origin is Mapping:
-        return partial(_checked, dict)
+        return partial(_mapped, _reader(inner[1])) if is_dataclass(inner[1]) else partial(_checked, dict)
     if is_dataclass(hint):
         return partial(_read, hint)
     raise TypeError(f"{hint!r} has no form as plain data")
@@ -194,6 +195,10 @@ def _one_of(words: frozenset[Any], value: Any) -> Any:
 
 def _unless_none(read: _Reader, value: Any) -> Any:
     return None if value is None else read(value)
+
+
+def _mapped(read: _Reader, value: Any) -> Any:
+    return {name: read(each) for name, each in _checked(dict, value).items()}
 
 
 def _each(kind: Callable[[Any], Any], read: _Reader, value: Any) -> Any:

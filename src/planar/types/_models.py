@@ -228,7 +228,12 @@ class ModelInfo:
         context_window: Tokens of prompt and answer together.
         capabilities: `None` where nobody has listed them; then no capability excludes the model.
         local: It runs in this process.
-        quality: 0 to 100, with its source in the catalog.
+        region: Where the operator says that it is served.
+        quality: 0 to 100 on the scale of `quality_source`, which also says when it was read.
+        refuses: Parameters of a request that it answers with an error, by our names, such as `temperature`.
+        tokenizer: The `tiktoken` encoding that counts its prompts.
+        deprecated: Its vendor has announced its end.
+        source: Where the other figures were read, and `as_of` when. The price has its own.
     """
 
     id: str
@@ -239,4 +244,10 @@ class ModelInfo:
     local: bool = False
     region: str | None = None
     quality: float | None = None
+    quality_source: str = ""
+    refuses: frozenset[str] | None = None
+    tokenizer: str | None = None
+    deprecated: bool | None = None
+    source: str = ""
+    as_of: str = ""
     raw: JSON | None = None

@@ -29,7 +29,18 @@ StrategyName: TypeAlias = Literal["ordered", "cheapest", "fastest", "quality", "
 Wire: TypeAlias = Literal["streamed", "whole"]
 OnLowBudget: TypeAlias = Literal["clamp", "refuse"]
 Capability: TypeAlias = Literal[
-    "tools", "parallel_tools", "json_schema", "reasoning", "image", "file", "audio", "embeddings", "logprobs", "seed"
+    "tools",
+    "parallel_tools",
+    "json_schema",
+    "reasoning",
+    "image",
+    "file",
+    "audio",
+    "embeddings",
+    "logprobs",
+    "seed",
+    "caching",
+    "sampling",
 ]
 Dimension: TypeAlias = Literal["requests", "input_tokens", "output_tokens", "tokens", "concurrency", "nano_usd"]
 GroupBy: TypeAlias = Literal["tenant", "deployment", "day"]
