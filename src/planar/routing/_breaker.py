@@ -83,6 +83,14 @@ class Breaker:
         volume, failures = self._window.counts(now)
         return failures / volume if volume else None
 
+    def same_until(self, now: float) -> float:
+        """When `state`, `retry_at` and `error_rate` may say something else, though nothing is reported until then."""
+        until = self._window.same_until(now)
+        for change in (self.retry_at(now), self._open_until):
+            if change is not None and now < change < until:
+                until = change
+        return until
+
     def begin(self, now: float) -> int:
         """Announce a call, and get the ticket for its report. The first one when half open is the probe."""
         if self._open_until is not None:
@@ -189,6 +197,12 @@ class Window:
         if bucket > self._bucket:
             self._turn_to(bucket)
         return sum(self._volumes), sum(self._failures)
+
+    def same_until(self, now: float) -> float:
+        """When the next of its calls will be too old; never, if it counted none."""
+        if not any(self._volumes):
+            return math.inf
+        return (int(now * self._per_second) + 1) / self._per_second
 
     def _turn_to(self, bucket: int) -> None:
         for step in range(1, min(bucket - self._bucket, BUCKETS) + 1):

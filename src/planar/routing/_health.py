@@ -18,6 +18,8 @@ Place: TypeAlias = str | tuple[str, str]
 PlaceT = TypeVar("PlaceT", bound=Place)
 LATENCY_SECONDS = 600.0
 """How long a latency is remembered."""
+STALENESS = 0.01
+"""By how much of its age a snapshot that nothing else has changed may be older than it says."""
 _UNSEEN = Health()
 
 
@@ -45,6 +47,7 @@ class HealthBoard:
         line = self._lines.get(place) or self._new_line(place)
         ticket = line.breaker.begin(now)
         line.in_flight += 1
+        line.changed = True
         return Watch(line, now, ticket, line.breaker.let_through(now, ticket))
 
     def admitted(self, places: Sequence[PlaceT], now: float) -> list[PlaceT]:
@@ -56,28 +59,17 @@ class HealthBoard:
         return allowed or sorted(places, key=lambda place: self._retry_at(place, now) or now)
 
     def snapshot(self, place: Place, now: float) -> Health:
-        """How a deployment is doing now. Of one that was never asked, `Health()`."""
+        """How a deployment is doing now. Of one that was never asked, `Health()`.
+
+        The last one is given again where nothing was reported since and time has not changed it; its age then is at
+        most a hundredth too small.
+        """
         line = self._lines.get(place)
         if line is None:
             return _UNSEEN
-        retry_at = line.breaker.retry_at(now)
-        ttft_p50, ttft_p95 = line.ttft.quantiles(now, 0.5, 0.95)
-        (latency_p95,) = line.latency.quantiles(now, 0.95)
-        auth_failed = line.auth_failed_at is not None
-        return Health(
-            ok=retry_at is None and not auth_failed,
-            message=line.last_error,
-            state=line.breaker.state(now),
-            error_rate=line.breaker.error_rate(now),
-            in_flight=line.in_flight,
-            ttft=line.ttft.last,
-            ttft_p50=ttft_p50,
-            ttft_p95=ttft_p95,
-            latency_p95=latency_p95,
-            auth_failed=auth_failed,
-            retry_at=retry_at,
-            age=None if line.reported_at is None else max(0.0, now - line.reported_at),
-        )
+        if not line.changed and line.seen_from <= now < line.seen_until:
+            return line.seen
+        return line.look(now)
 
     def hedge_delay(self, place: Place, policy: HedgePolicy, now: float) -> float | None:
         """Seconds to wait for the first token before a second deployment is asked beside this one.
@@ -116,24 +108,30 @@ class Watch:
             then go on only if there is nobody else to ask, and report `cancelled` otherwise.
     """
 
-    __slots__ = ("_began", "_ended", "_first_seen", "_line", "_ticket", "admitted")
+    __slots__ = ("_began", "_ended", "_first", "_line", "_ticket", "admitted")
 
     def __init__(self, line: _Line, began: float, ticket: int, admitted: bool) -> None:
         self._line = line
         self._began = began
         self._ticket = ticket
-        self._first_seen = self._ended = False
+        self._first: float | None = None
+        self._ended = False
         self.admitted = admitted
 
     def first_token(self, now: float) -> None:
         """The first delta arrived. Only the first report counts."""
         line = self._line
-        if not (self._first_seen or self._ended):
-            self._first_seen = True
+        if self._first is None and not self._ended:
+            self._first = now
             line.ttft.add(now, max(0.0, now - self._began))
+            line.changed = True
 
-    def succeeded(self, now: float) -> None:
-        """The answer arrived, whole."""
+    def succeeded(self, now: float, *, tokens: int | None = None) -> None:
+        """The answer arrived, whole.
+
+        Args:
+            tokens: How many it has, of those that were given from the first delta on; `None` if nobody counted.
+        """
         line = self._line
         if self._ended:
             return
@@ -145,7 +143,10 @@ class Watch:
         if line.auth_failed_at is not None and self._began >= line.auth_failed_at:
             line.auth_failed_at = None
         line.latency.add(now, max(0.0, now - self._began))
+        if tokens is not None and tokens > 1 and self._first is not None and now > self._first:
+            line.speed.add(now, (tokens - 1) / (now - self._first))
         line.breaker.succeeded(now, self._ticket)
+        line.changed = True
 
     def failed(self, error: PlanarError, now: float) -> None:
         """The call ended with an error, which counts against the deployment only if `verdict_of` says so.
@@ -176,6 +177,7 @@ class Watch:
             line.breaker.failed(now, self._ticket)
         else:
             line.breaker.cancelled(self._ticket)
+        line.changed = True
 
     def cancelled(self) -> None:
         """The call ended in a way that says nothing about the deployment: the caller left, or a rival was faster."""
@@ -184,18 +186,77 @@ class Watch:
             self._ended = True
             line.in_flight -= 1
             line.breaker.cancelled(self._ticket)
+            line.changed = True
 
 
 class _Line:
-    """What is known of one place. Its fields change in one step each, so that threads can share it under the GIL."""
+    """What is known of one place. Its fields change in one step each, so that threads can share it under the GIL.
 
-    __slots__ = ("auth_failed_at", "breaker", "in_flight", "last_error", "latency", "reported_at", "ttft")
+    Attributes:
+        changed: Something was reported since `seen` was made. Whoever reports sets it last, whoever looks clears it
+            first, so that no report is overlooked.
+        seen: What was seen last; it holds from `seen_from` until `seen_until`.
+    """
+
+    __slots__ = (
+        "auth_failed_at",
+        "breaker",
+        "changed",
+        "in_flight",
+        "last_error",
+        "latency",
+        "reported_at",
+        "seen",
+        "seen_from",
+        "seen_until",
+        "speed",
+        "ttft",
+    )
 
     def __init__(self, policy: BreakerPolicy) -> None:
         self.breaker = Breaker(policy)
         self.ttft = Recent(LATENCY_SECONDS)
         self.latency = Recent(LATENCY_SECONDS)
+        self.speed = Recent(LATENCY_SECONDS)
         self.in_flight = 0
         self.auth_failed_at: float | None = None
         self.last_error = ""
         self.reported_at: float | None = None
+        self.changed = True
+        self.seen = _UNSEEN
+        self.seen_from = self.seen_until = 0.0
+
+    def look(self, now: float) -> Health:
+        """See how it is doing, and remember that for as long as only its age grows."""
+        self.changed = False
+        breaker, reported_at = self.breaker, self.reported_at
+        retry_at = breaker.retry_at(now)
+        ttft_p50, ttft_p95 = self.ttft.quantiles(now, 0.5, 0.95)
+        (latency_p95,) = self.latency.quantiles(now, 0.95)
+        (speed,) = self.speed.quantiles(now, 0.5)
+        auth_failed = self.auth_failed_at is not None
+        age = None if reported_at is None else max(0.0, now - reported_at)
+        seen = Health(
+            ok=retry_at is None and not auth_failed,
+            message=self.last_error,
+            state=breaker.state(now),
+            error_rate=breaker.error_rate(now),
+            in_flight=self.in_flight,
+            ttft=self.ttft.last,
+            ttft_p50=ttft_p50,
+            ttft_p95=ttft_p95,
+            latency_p95=latency_p95,
+            tokens_per_second=speed,
+            auth_failed=auth_failed,
+            retry_at=retry_at,
+            age=age,
+        )
+        until = min(
+            breaker.same_until(now), self.ttft.same_until(now), self.latency.same_until(now), self.speed.same_until(now)
+        )
+        if age is not None:
+            until = min(until, now + age * STALENESS)
+        self.seen_until = now  # for nobody, while the others are being put in place
+        self.seen, self.seen_from = seen, now
+        self.seen_until = until
+        return seen

@@ -54,6 +54,10 @@ class Recent:
             self._sorted = (until, now, values)
         return values
 
+    def same_until(self, now: float) -> float:
+        """When `quantiles` may say something else, though nothing is added until then; never, if there is nothing."""
+        return self._sorted[1] + self._seconds / _STEP if self._times else math.inf
+
     def quantiles(self, now: float, *shares: float) -> list[float | None]:
         """For each share (above 0, at most 1) the smallest measurement that so many do not exceed, if there is any."""
         values = self.ascending(now)
