@@ -94,6 +94,35 @@ def test_latencies_that_are_too_old_are_forgotten() -> None:
     assert health.ttft == 0.5
 
 
+def test_how_long_calls_have_waited_is_told_before_any_of_them_ends() -> None:
+    board = HealthBoard()
+    answered = board.began("a:m", 100, streamed=True)
+    board.began("a:m", 101, streamed=True)
+    board.began("a:m", 104, streamed=True)
+    broken = board.began("a:m", 105, streamed=True)
+    board.began("a:m", 100)  # of a whole answer nobody can say whether it has begun
+
+    answered.first_token(106)
+    before = board.snapshot("a:m", 107)
+    broken.failed(BROKEN, 107)
+    after = board.snapshot("a:m", 107)
+
+    assert (before.waiting, before.waited) == (3, 3)
+    assert (after.waiting, after.waited) == (2, 3)
+    assert after.in_flight == 4
+
+
+def test_nobody_waits_where_every_call_has_begun_or_ended_or_was_lost_long_ago() -> None:
+    board = HealthBoard()
+    board.began("lost:m", 100, streamed=True)
+    answer(board, "a:m", at=100)
+    board.began("a:m", 101, streamed=True).cancelled()
+
+    waits = [(health.waiting, health.waited) for health in (board.snapshot("a:m", 102), board.snapshot("lost:m", 900))]
+
+    assert waits == [(0, None), (0, None)]
+
+
 def test_an_ejected_deployment_is_moved_out_and_comes_back_by_a_probe() -> None:
     board = HealthBoard(POLICY)
     eject(board, "a:m", at=100)

@@ -152,7 +152,7 @@ class OpenAttempt:
             self.give_back()
             raise
         self.number = number
-        self._watch = core.health.began(deployment.name, core.steady(self.loop))
+        self._watch = core.health.began(deployment.name, core.steady(self.loop), streamed=self._order.wire != "whole")
         self._notice(self.booking)
 
     async def _queue(self, line: Line, *, patient: bool) -> None:

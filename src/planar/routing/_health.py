@@ -42,13 +42,20 @@ class HealthBoard:
         self._lines: dict[Place, _Line] = {}
         self._lock = Lock()
 
-    def began(self, place: Place, now: float) -> Watch:
-        """Announce a call. What becomes of it is reported to the `Watch`, once."""
+    def began(self, place: Place, now: float, *, streamed: bool = False) -> Watch:
+        """Announce a call. What becomes of it is reported to the `Watch`, once.
+
+        Args:
+            streamed: Its answer will have a first token, and counts as waiting until that comes.
+        """
         line = self._lines.get(place) or self._new_line(place)
         ticket = line.breaker.begin(now)
         line.in_flight += 1
+        watch = Watch(line, now, ticket, line.breaker.let_through(now, ticket))
+        if streamed:
+            line.waiting[watch] = now
         line.changed = True
-        return Watch(line, now, ticket, line.breaker.let_through(now, ticket))
+        return watch
 
     def admitted(self, places: Sequence[PlaceT], now: float) -> list[PlaceT]:
         """Those that may be asked now, in their order; if none may, all of them, soonest to be allowed first.
@@ -123,6 +130,7 @@ class Watch:
         line = self._line
         if self._first is None and not self._ended:
             self._first = now
+            line.waiting.pop(self, None)
             line.ttft.add(now, max(0.0, now - self._began))
             line.changed = True
 
@@ -135,8 +143,7 @@ class Watch:
         line = self._line
         if self._ended:
             return
-        self._ended = True
-        line.in_flight -= 1
+        self._end()
         line.reported_at = now
         line.last_error = ""
         # An answer that began before the key was refused says nothing about the key.
@@ -164,8 +171,7 @@ class Watch:
         line = self._line
         if self._ended:
             return
-        self._ended = True
-        line.in_flight -= 1
+        self._end()
         line.reported_at = now
         line.last_error = type(error).__name__
         wait = error.retry_after if isinstance(error, ProviderError) else None
@@ -183,10 +189,14 @@ class Watch:
         """The call ended in a way that says nothing about the deployment: the caller left, or a rival was faster."""
         line = self._line
         if not self._ended:
-            self._ended = True
-            line.in_flight -= 1
+            self._end()
             line.breaker.cancelled(self._ticket)
             line.changed = True
+
+    def _end(self) -> None:
+        self._ended = True
+        self._line.in_flight -= 1
+        self._line.waiting.pop(self, None)
 
 
 class _Line:
@@ -211,6 +221,7 @@ class _Line:
         "seen_until",
         "speed",
         "ttft",
+        "waiting",
     )
 
     def __init__(self, policy: BreakerPolicy) -> None:
@@ -219,6 +230,7 @@ class _Line:
         self.latency = Recent(LATENCY_SECONDS)
         self.speed = Recent(LATENCY_SECONDS)
         self.in_flight = 0
+        self.waiting: dict[Watch, float] = {}  # when each began, the oldest first
         self.auth_failed_at: float | None = None
         self.last_error = ""
         self.reported_at: float | None = None
@@ -236,12 +248,15 @@ class _Line:
         (speed,) = self.speed.quantiles(now, 0.5)
         auth_failed = self.auth_failed_at is not None
         age = None if reported_at is None else max(0.0, now - reported_at)
+        waiting, waited = self.waits(now)
         seen = Health(
             ok=retry_at is None and not auth_failed,
             message=self.last_error,
             state=breaker.state(now),
             error_rate=breaker.error_rate(now),
             in_flight=self.in_flight,
+            waiting=waiting,
+            waited=waited,
             ttft=self.ttft.last,
             ttft_p50=ttft_p50,
             ttft_p95=ttft_p95,
@@ -254,9 +269,18 @@ class _Line:
         until = min(
             breaker.same_until(now), self.ttft.same_until(now), self.latency.same_until(now), self.speed.same_until(now)
         )
-        if age is not None:
-            until = min(until, now + age * STALENESS)
+        for passing in (age, waited):
+            if passing is not None:
+                until = min(until, now + passing * STALENESS)
         self.seen_until = now  # for nobody, while the others are being put in place
         self.seen, self.seen_from = seen, now
         self.seen_until = until
         return seen
+
+    def waits(self, now: float) -> tuple[int, float | None]:
+        """How many calls wait for their first token, and how long half of them have waited at least."""
+        if not self.waiting:
+            return 0, None
+        # One that is older has lost its event loop: nobody will report on it.
+        since = [began for began in list(self.waiting.values()) if now - began <= LATENCY_SECONDS]
+        return len(since), max(0.0, now - since[len(since) // 2]) if since else None

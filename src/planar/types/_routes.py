@@ -25,6 +25,8 @@ class Health:
         error_rate: Failures among the calls that ended lately, 0 to 1. What a caller or a tenant did wrong, and what
             was cancelled, is not among them.
         in_flight: Calls that are running there.
+        waiting: Those of them whose streamed answer has not begun yet.
+        waited: How long half of these have waited at least: where answers have stopped coming, this is seen first.
         ttft: To the first token, of the last call that had one.
         ttft_p50, ttft_p95: To the first token, of half and of 95 % of the recent calls that had one.
         latency_p95: To the end, of 95 % of the recent calls that succeeded.
@@ -40,6 +42,8 @@ class Health:
     state: BreakerState = "closed"
     error_rate: float | None = None
     in_flight: int = 0
+    waiting: int = 0
+    waited: float | None = None
     ttft: float | None = None
     ttft_p50: float | None = None
     ttft_p95: float | None = None
