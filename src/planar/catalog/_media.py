@@ -1,4 +1,4 @@
-"""Most tokens that pictures and documents can cost, by model: what vendors publish of how they count them.
+"""What pictures, documents and sounds cost, at most and probably: what vendors publish of how they count them.
 
 Sources, read in November 2026: OpenAI, "Images and vision" (tiles of 512 pixels at most 8 of them, or patches of 32
 pixels, at most 1,536, and 10,000 at detail `original`, times a factor of the model); Anthropic, "Vision" (patches of 28
@@ -8,10 +8,12 @@ resolution" (up to 2,240 per picture) and "Understand and count tokens" (258 per
 
 from __future__ import annotations
 
+import math
 import re
 from functools import lru_cache
 
-from planar.types import File, Image
+from planar.catalog._headers import seconds_of, size_of
+from planar.types import Audio, File, Image
 
 _PICTURES = (
     # pattern of the model, tokens at most, tokens at most at detail "low"
@@ -24,7 +26,11 @@ _PICTURES = (
 _PICTURE = 16_400
 """Of a model that is not in the table: open models with the largest pictures take 16,384."""
 _PAGE = 5_000
-_MARKS = 16
+_MARKS, _LIKELY_MARKS = 16, 2
+_LIKELY_PAGE = 2_000
+"""Anthropic says 1,500 to 3,000 of text, and what the picture takes."""
+_TYPICAL_PICTURE = (1_024, 1_024)
+"""Where its bytes are not here or do not say."""
 _VISIBLE_PAGE = re.compile(rb"/Type\s*/Page[^s]")
 _UNSEEN = 1_000_000
 """Of a document that we never see, for a model whose context window is unknown."""
@@ -54,6 +60,70 @@ def document_bound(document: File) -> int:
     return _MARKS + len(data)
 
 
-def media_bound(part: Image | File, model: str) -> int:
-    """Most tokens that a picture or document can cost."""
-    return picture_bound(model, part.detail) if isinstance(part, Image) else document_bound(part)
+def media_bound(part: Image | File | Audio, model: str) -> int:
+    """Most tokens that a picture, a document or a sound can cost."""
+    if isinstance(part, Image):
+        return picture_bound(model, part.detail)
+    return document_bound(part) if isinstance(part, File) else _MARKS + len(part.data)
+
+
+def media_likely(part: Image | File | Audio, model: str) -> int:
+    """What a picture, a document or a sound will probably cost."""
+    if isinstance(part, Image):
+        width, height = (part.data and size_of(part.data)) or _TYPICAL_PICTURE
+        return picture_likely(model, part.detail, width, height)
+    return document_likely(part) if isinstance(part, File) else sound_likely(part, model)
+
+
+@lru_cache(maxsize=1024)
+def picture_likely(model: str, detail: str | None, width: int, height: int) -> int:
+    """What a picture of this size, in pixels, will probably cost, by the formula that its vendor publishes."""
+    if "claude" in model:
+        tokens = _patches(width, height, side=28, most=1_568, longest=1_568)
+    elif "gemini" in model:
+        tokens = 258 if max(width, height) <= 384 or "gemini-3" in model else 258 * _gemini_tiles(width, height)
+        tokens = 1_120 if "gemini-3" in model else tokens
+    elif re.search(r"gpt-4o-mini", model):
+        tokens = 2_833 + (0 if detail == "low" else 5_667 * _tiles(width, height))
+    elif re.search(r"gpt-4o|gpt-4\.5|gpt-4\.1$|\bo[13]\b", model):
+        tokens = 85 + (0 if detail == "low" else 170 * _tiles(width, height))
+    elif "gpt-" in model or re.search(r"\bo4\b", model):
+        tokens = 1 * (70 if detail == "low" else _patches(width, height, side=32, most=1_536, longest=2_048))
+    else:
+        tokens = _patches(width, height, side=28, most=_PICTURE, longest=8_192)
+    return min(_LIKELY_MARKS + tokens, picture_bound(model, detail))
+
+
+def _patches(width: int, height: int, *, side: int, most: int, longest: int) -> int:
+    """Squares that cover a picture once it was made small enough."""
+    scale = min(1.0, longest / max(width, height))
+    return max(1, min(most, math.ceil(width * scale / side) * math.ceil(height * scale / side)))
+
+
+def _tiles(width: int, height: int) -> int:
+    """OpenAI's: into 2,048 squared, then the shorter side to 768, then squares of 512."""
+    scale = min(1.0, 2_048 / max(width, height))
+    scale *= min(1.0, 768 / (min(width, height) * scale))
+    return math.ceil(round(width * scale) / 512) * math.ceil(round(height * scale) / 512)
+
+
+def _gemini_tiles(width: int, height: int) -> int:
+    """Google's: squares of two thirds of the shorter side, of 256 to 768 pixels, at most 16 of them."""
+    side = min(768, max(256, min(width, height) * 2 // 3))
+    return min(16, math.ceil(width / side) * math.ceil(height / side))
+
+
+def document_likely(document: File) -> int:
+    """What a document will probably cost: a page of a PDF what pages of text do, a text a token for four bytes."""
+    data = document.data
+    if data is None:
+        return _LIKELY_PAGE
+    if document.media_type == "application/pdf" or data.startswith(b"%PDF"):
+        return _LIKELY_PAGE * max(1, len(_VISIBLE_PAGE.findall(data)))
+    return _LIKELY_MARKS + len(data) // 4
+
+
+def sound_likely(sound: Audio, model: str) -> int:
+    """What a sound will probably cost, by its seconds: 32 tokens each at Google, 10 at OpenAI."""
+    seconds = seconds_of(sound)
+    return _LIKELY_MARKS + math.ceil(seconds * (32 if "gemini" in model else 10))
