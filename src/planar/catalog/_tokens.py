@@ -1,10 +1,10 @@
 """Token counts where nobody has counted: a bound that holds, and a likely figure.
 
 The likely figure of a text goes by its characters. Measured in November 2026 with cl100k_base and o200k_base, in
-characters per token: English prose 4.0 to 4.7, Python and JavaScript 4.0 to 4.3, C 3.8, JSON 3.3; the translated messages
-of GNU programs in Spanish, French and German 3.5 to 4.3, in Czech, Polish and Hungarian 2.4 to 3.2, in Russian, Greek
-and Arabic 1.2 to 3.8, in Chinese, Japanese and Korean 1.3 to 2.2. OpenAI says 4 ("What are tokens and how to count
-them?"), Google 4 ("Understand and count tokens"), Anthropic 3.5 (its glossary).
+characters per token: English prose 4.0 to 4.7, Python and JavaScript 4.0 to 4.3, C 3.8, JSON 3.3; the translated
+messages of GNU programs in Spanish, French and German 3.5 to 4.3, in Czech, Polish and Hungarian 2.4 to 3.2, in
+Russian, Greek and Arabic 1.2 to 3.8, in Chinese, Japanese and Korean 1.3 to 2.2. OpenAI says 4 ("What are tokens and
+how to count them?"), Google 4 ("Understand and count tokens"), Anthropic 3.5 (its glossary).
 """
 
 from __future__ import annotations
@@ -34,14 +34,15 @@ from planar.types._quick import quick
 _PER_MESSAGE = 16
 """Role markers and separators of the chat templates we know, generously."""
 _LIKELY_PER_MESSAGE, _LIKELY_PER_CHAT = 4, 3
-"""OpenAI's cookbook, "How to count tokens with tiktoken": three and the role for each message, three for the answer's."""
+"""OpenAI's cookbook, "How to count tokens with tiktoken": three and the role for a message, three before the answer."""
 _LIKELY_PER_TOOL = 12
 _MOST_FOR_TOOLS, _LIKELY_FOR_TOOLS = 1_024, 346
 """What Anthropic puts before a prompt with tools ("Tool use", pricing): by model 159 to 530, most often 346."""
 
 # In twentieths of a token, so that they are added without rounding.
 _ASCII, _JSON, _ACCENT, _NARROW, _WIDE = 5, 6, 20, 8, 16
-_SEEN = 256
+_NOT_FIRST = bytes(range(0xC0))
+"""What begins no character beyond ASCII in UTF-8."""
 
 
 @quick
@@ -134,18 +135,16 @@ def _text(text: str) -> tuple[int, int]:
     count = len(text)
     if text.isascii():
         return count, count * _ASCII
-    size = len(text.encode("utf-8", "surrogatepass"))
-    # Beyond ASCII the letters of Latin, Greek, Cyrillic, Arabic and Hebrew take two bytes, nearly all others three. How
-    # many there are of both is read off the beginning; what the bytes say of all of the text corrects it.
-    more = size - count
-    seen = text[:_SEEN]
-    beyond = (len(seen) - len(seen.encode("ascii", "ignore"))) * count // len(seen)
-    beyond = max(-(-more // 2), min(beyond, more))
-    wide = more - beyond
-    narrow = beyond - wide
+    data = text.encode("utf-8", "surrogatepass")
+    size = len(data)
+    # Beyond ASCII the letters of Latin, Greek, Cyrillic, Arabic and Hebrew take two bytes, nearly all others three: how
+    # many there are of both follows from the bytes that begin one. One of four counts as two of three.
+    beyond = len(data.translate(None, _NOT_FIRST))
+    wide = size - count - beyond
+    narrow = max(0, beyond - wide)
     # Few among many are accents, which break up the words that a vocabulary knows.
     weight = _ACCENT if 4 * beyond < count else _NARROW
-    return size, max(0, count - beyond) * _ASCII + narrow * weight + wide * _WIDE
+    return size, (count - beyond) * _ASCII + narrow * weight + wide * _WIDE
 
 
 def _json(*texts: str) -> tuple[int, int]:
