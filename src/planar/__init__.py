@@ -293,6 +293,9 @@ if TYPE_CHECKING:
         Route as Route,
     )
     from planar.types import (
+        RoutingPolicy as RoutingPolicy,
+    )
+    from planar.types import (
         Secret as Secret,
     )
     from planar.types import (
@@ -430,6 +433,7 @@ _HOMES = {
         "Refusal",
         "RetryPolicy",
         "Route",
+        "RoutingPolicy",
         "Secret",
         "Text",
         "Timeouts",

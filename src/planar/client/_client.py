@@ -19,6 +19,7 @@ from planar.client._loops import shielded, steady_now
 from planar.client._options import CallOptions, merged
 from planar.client._order import Order, Prompt, order, sent_back
 from planar.client._places import Queues
+from planar.client._policies import Policies, checked
 from planar.client._stream import Stream
 from planar.errors import ClosedError, ConfigurationError, InvalidRequestError, OutputInvalidError
 from planar.protocols import Clock, Provider, QuotaStore, Router, Telemetry, UsesTransport
@@ -36,6 +37,7 @@ from planar.types import (
     QueuePolicy,
     RetryPolicy,
     Route,
+    RoutingPolicy,
     Wire,
 )
 
@@ -51,7 +53,10 @@ class Planar:
 
     Args:
         providers: Who serves. Their names are the prefixes in `provider:model`.
-        models: Aliases, each for deployments in the order in which they are to be tried.
+        models: Aliases, each for deployments in the order in which they are to be tried. `*` in a deployment stands for
+            the known models that match; `*` in an alias, as in `{"gpt-*": ["openai:gpt-*"]}`, for whatever is asked
+            for; an alias that begins with `re:` is a regex. A plain name comes before a wildcard, and that before a
+            regex. With aliases, `model="auto"` means what they name and nothing else.
         router: Chooses among an alias's deployments; by default `CostRouter()`, which follows the alias's order where
             neither it nor the call names a strategy.
         quotas: What tenants may spend and have spent: a store, or the URL of one, such as `sqlite:///planar.db`; in
@@ -69,10 +74,14 @@ class Planar:
             only in the ledger.
         queues: By deployment or provider name, how many requests it is asked at a time and who waits for a place; one
             that is not named is asked as often as calls come.
+        policy: What the platform may use, whoever asks, and its strategy where nobody names one.
+        tenants: By tenant, what it may use; it narrows what the platform and the wider scopes of its path allow.
         clock, new_id: Where time and ids come from, for tests.
 
     Raises:
-        ConfigurationError: No provider, two with one name, or an alias or a queue for what none of them serves.
+        ConfigurationError: No provider, two with one name, or an alias, a policy or a queue for what none of them
+            serves. Of aliases and policies the message has everything that is wrong. What may be wrong, such as a
+            model that nobody has heard of, is logged as a warning of `planar.client`.
 
     Example:
         ```python
@@ -98,14 +107,20 @@ class Planar:
         aborts: Mapping[str, AbortPolicy] | None = None,
         on_alert: OnAlert | None = None,
         queues: Mapping[str, QueuePolicy] | None = None,
+        policy: RoutingPolicy | None = None,
+        tenants: Mapping[str, RoutingPolicy] | None = None,
         clock: Clock | None = None,
         new_id: Callable[[], str] = new_id,
     ) -> None:
         if transport not in TRANSPORTS:
             raise ConfigurationError(f"transport must be {' or '.join(map(repr, TRANSPORTS))}, not {transport!r}")
+        deployments = Deployments(providers, models or {}, catalog or Catalog())
+        router = router or CostRouter()
+        policies = checked(Policies(deployments, router, policy, tenants), deployments.own)
         self._core = Core(
-            deployments=Deployments(providers, models or {}, catalog or Catalog()),
-            router=router or CostRouter(),
+            deployments=deployments,
+            policies=policies,
+            router=router,
             quotas=open_store(quotas) if isinstance(quotas, str) else quotas or MemoryQuotaStore(),
             telemetry=guarded(telemetry or NullTelemetry()),
             clock=clock,
@@ -145,6 +160,8 @@ class Planar:
         aborts: Mapping[str, AbortPolicy] | None = None,
         on_alert: OnAlert | None = None,
         queues: Mapping[str, QueuePolicy] | None = None,
+        policy: RoutingPolicy | None = None,
+        tenants: Mapping[str, RoutingPolicy] | None = None,
     ) -> Planar:
         """A client of every vendor whose key, and every local model whose file, the environment names.
 
@@ -171,6 +188,8 @@ class Planar:
             aborts=aborts,
             on_alert=on_alert,
             queues=queues,
+            policy=policy,
+            tenants=tenants,
         )
 
     def __repr__(self) -> str:
@@ -190,8 +209,27 @@ class Planar:
 
     @property
     def models(self) -> Mapping[str, tuple[str, ...]]:
-        """The aliases, each with its deployments in order."""
-        return dict(self._core.deployments.aliases)
+        """The aliases, each with its deployments in order, those of this client's own tenant among them.
+
+        One with a pattern has what was written.
+        """
+        return dict(self._core.policies.of(self._defaults.get("tenant") or "default").deployments.aliases)
+
+    def set_policy(self, tenant: str | None, policy: RoutingPolicy | None) -> None:
+        """Give a tenant another policy, from the next call on; those that have begun keep what they began with.
+
+        It holds for all copies of this client, in this process. Callable from any thread. Does no I/O.
+
+        Args:
+            tenant: Whose; `None` is the platform.
+            policy: `None` takes the tenant's away, and leaves it what wider scopes allow.
+
+        Raises:
+            ConfigurationError: The policy, or with it another one, cannot be right. Nothing was changed.
+        """
+        core = self._core
+        with core.changing:
+            core.policies = checked(core.policies.with_policy(tenant, policy))
 
     def with_options(self, **options: Unpack[CallOptions]) -> Planar:
         """A frozen copy that shares everything and has other defaults. Cheap: make one per tenant or per task.

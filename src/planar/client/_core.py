@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from random import Random
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from planar.catalog import input_bound
@@ -13,6 +14,7 @@ from planar.client._deployments import Deployment, Deployments, candidate
 from planar.client._loops import Loop
 from planar.client._order import Order
 from planar.client._places import Queues
+from planar.client._policies import Policies
 from planar.errors import NoRouteError
 from planar.protocols import Clock, QuotaStore, Router, Telemetry
 from planar.routing import HealthBoard, HedgeBudget, RetryBudget
@@ -30,11 +32,13 @@ class Core:
     Attributes:
         aborts: By provider name, what follows when a caller leaves an answer early.
         runs: Calls that have begun and not ended.
+        policies: What the platform and its tenants may use; `changing` is held by whoever puts others in their place.
         queues: What stands in front of scarce deployments; `None`, most often, where nothing does.
         draining: Attempts that are read on after their callers left.
     """
 
     deployments: Deployments
+    policies: Policies
     router: Router
     quotas: QuotaStore
     telemetry: Telemetry
@@ -48,6 +52,7 @@ class Core:
     herald: Herald
     queues: Queues | None = None
     random: Random = field(default_factory=Random)
+    changing: Lock = field(default_factory=Lock)
     closed: bool = False
     runs: set[Run] = field(default_factory=set["Run"])
     draining: set[OpenAttempt] = field(default_factory=set["OpenAttempt"])
@@ -73,7 +78,8 @@ def plan(core: Core, order: Order, *, now: float) -> tuple[Route, dict[str, Depl
         NoRouteError: Every candidate was dropped.
     """
     prompt = input_bound(order.request)
-    deployments = {deployment.name: deployment for deployment in core.deployments.resolve(order.model)}
+    standing = core.policies.of(order.tenant)
+    deployments = {deployment.name: deployment for deployment in standing.deployments.resolve(order.model)}
     candidates = [
         candidate(one, order.request, prompt=prompt, health=core.health.snapshot(one.name, now))
         for one in deployments.values()
@@ -81,8 +87,10 @@ def plan(core: Core, order: Order, *, now: float) -> tuple[Route, dict[str, Depl
     request = RouteRequest(
         model=order.model,
         tenant=order.tenant,
-        strategy=order.strategy,
+        strategy=standing.strategy if order.strategy is None else order.strategy,
         constraints=order.constraints,
+        policies=standing.policies,
+        prefer=standing.prefer,
         needs=order.needs,
         max_tokens=order.request.max_tokens,
         seed=order.request.seed or 0,

@@ -74,7 +74,7 @@ class _Asking:
     async def answer(self) -> Embeddings:
         core = self._core
         route, deployments = plan(core, self._order, now=core.steady(self._loop))
-        itinerary = Itinerary(core, route, deployments, self._order.constraints)
+        itinerary = Itinerary(core, route, deployments)
         stop = itinerary.first(core.steady(self._loop))
         if stop is None:
             raise NoRouteError(f"no deployment may serve this call:\n{route.explain()}", route=route)

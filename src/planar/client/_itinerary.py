@@ -10,7 +10,7 @@ from planar.client._deployments import Deployment
 from planar.client._ends import another_may_serve
 from planar.errors import NoPlaceError, PlanarError, ProviderConnectionError, ProviderError, QuotaExceededError
 from planar.routing import backoff
-from planar.types import NANO, Candidate, Constraints, Route
+from planar.types import NANO, Candidate, Route, RouteRequest
 
 
 @dataclass(slots=True, eq=False)
@@ -39,19 +39,18 @@ class Itinerary:
 
     First each one once, in the route's order and without a pause: another upstream need not be waited for. Then, those
     whose failure may pass, again: after a pause with jitter, at the earliest when the vendor said, within the retry
-    budget of the deployment. All of it within the attempts that a call has, its deadline and its cost ceiling.
+    budget of the deployment. All of it within the attempts that a call has, its deadline and its cost ceiling:
+    the least of the call's own and those of the policies that hold for its tenant.
 
     One exception: a connection that broke before any answer is made anew at once, since most often it was a kept one
     that the server had closed.
     """
 
-    __slots__ = ("_asked", "_constraints", "_core", "_failed", "_left", "_spent")
+    __slots__ = ("_asked", "_ceiling", "_core", "_failed", "_left", "_spent")
 
-    def __init__(
-        self, core: Core, route: Route, deployments: Mapping[str, Deployment], constraints: Constraints
-    ) -> None:
+    def __init__(self, core: Core, route: Route, deployments: Mapping[str, Deployment]) -> None:
         self._core = core
-        self._constraints = constraints
+        self._ceiling = _ceiling(route.request)
         self._left = [Stop(deployments[chosen.deployment], chosen) for chosen in route.order]
         self._failed: dict[str, _Failed] = {}
         self._asked = 0
@@ -171,10 +170,20 @@ class Itinerary:
         return max(0.0, failed.at + wait - now)
 
     def _affordable(self, stop: Stop) -> bool:
-        ceiling, bound = self._constraints.max_cost_usd, stop.candidate.cost_bound
+        ceiling, bound = self._ceiling, stop.candidate.cost_bound
         if ceiling is None:
             return True
-        return self._spent is not None and bound is not None and self._spent + bound <= ceiling * NANO
+        return self._spent is not None and bound is not None and self._spent + bound <= ceiling
+
+
+def _ceiling(request: RouteRequest) -> int | None:
+    """What the call may cost in all, in nano-USD: the least that it, the platform or a scope of its tenant allows."""
+    own = request.constraints.max_cost_usd
+    if own is None and not request.policies:
+        return None
+    given = [own, *[policy.max_cost_usd for _, policy in request.policies]]
+    ceilings = [ceiling for ceiling in given if ceiling is not None]
+    return int(min(ceilings) * NANO) if ceilings else None
 
 
 def _retry_after(error: PlanarError) -> float | None:

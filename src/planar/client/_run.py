@@ -207,7 +207,7 @@ class Run:
         self.route, deployments = plan(core, order, now=now)
         if self._observer is not None:
             self._observer.routed(self.route)
-        self._itinerary = Itinerary(core, self.route, deployments, order.constraints)
+        self._itinerary = Itinerary(core, self.route, deployments)
         self._stop = self._itinerary.first(now)
         if self._stop is None:
             raise NoRouteError(f"no deployment may serve this call:\n{self.route.explain()}", route=self.route)

@@ -33,7 +33,7 @@ from planar.types._messages import (
     text_of,
 )
 from planar.types._models import ModelInfo, Price, PriceStep
-from planar.types._policies import AbortPolicy, BreakerPolicy, HedgePolicy, QueuePolicy, RetryPolicy
+from planar.types._policies import AbortPolicy, BreakerPolicy, HedgePolicy, QueuePolicy, RetryPolicy, RoutingPolicy
 from planar.types._requests import ChatRequest, Constraints, EmbedRequest, Timeouts
 from planar.types._routes import Candidate, Health, Route, RouteRequest, Verdict
 from planar.types._tenants import (
@@ -126,6 +126,7 @@ __all__ = [
     "Role",
     "Route",
     "RouteRequest",
+    "RoutingPolicy",
     "Secret",
     "StrategyName",
     "TenantPath",

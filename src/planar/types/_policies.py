@@ -1,15 +1,16 @@
-"""How persistent a client is: when it tries again, when it leaves a deployment alone, when it asks two at once."""
+"""What the operator decides once: how persistent a client is, who waits for whom, and what tenants may use."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
 from planar.errors import ConfigurationError
+from planar.types._requests import Constraints
 from planar.types._tenants import is_root
-from planar.types._words import nano
+from planar.types._words import nano, no_entries
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,6 +192,49 @@ class QueuePolicy:
                     f"weights are by the first name of a tenant's path, such as 'acme': {tenant!r}"
                 )
             _number(f"the weight of {tenant}", weight, least=0.001, most=1000.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoutingPolicy:
+    """What the platform, or one tenant, may use, and what it uses where a call does not say.
+
+    For a call of `acme/search/alice` the policies of the platform, of `acme`, of `acme/search` and of the tenant itself
+    hold, all of them, beside the call's own constraints: a policy can only narrow what a wider one allows.
+
+    Attributes:
+        constraints: What a deployment must meet. The cost ceiling is that of each single call.
+        prefer: The vendor (a provider's `name`) that is asked first, among those that may be asked. The deepest policy
+            that names one is followed; one that may not be asked at all changes nothing.
+        strategy: For calls that name none. The deepest policy that has one is followed.
+        models: Aliases, as in `planar.Planar(models=)`, for the calls of this scope; they come before those of wider
+            scopes.
+
+    Raises:
+        ConfigurationError: A value is not of its kind.
+
+    Example:
+        >>> europe = RoutingPolicy(constraints=Constraints(regions=frozenset({"eu"})), prefer="mistral")
+        >>> europe.prefer
+        'mistral'
+    """
+
+    constraints: Constraints = field(default_factory=Constraints)
+    prefer: str | None = None
+    strategy: object | None = None
+    models: Mapping[str, Sequence[str]] = field(default_factory=no_entries, hash=False)
+
+    def __post_init__(self) -> None:
+        given: tuple[object, object, object] = (self.constraints, self.prefer, self.models)
+        constraints, prefer, models = given
+        if not isinstance(constraints, Constraints):
+            raise ConfigurationError(f"a policy's constraints are planar.Constraints(...), not {constraints!r}")
+        if prefer is not None and not (isinstance(prefer, str) and prefer):
+            raise ConfigurationError(f"a policy prefers a provider by its name, such as 'openai', not {prefer!r}")
+        if not isinstance(models, Mapping):
+            raise ConfigurationError(f"a policy's models are aliases, each for a list of deployments, not {models!r}")
+        # A copy, so that nobody can widen it later by changing what it was made of.
+        frozen = {alias: names if isinstance(names, str) else tuple(names) for alias, names in self.models.items()}
+        object.__setattr__(self, "models", frozen)
 
 
 def _whole(name: str, value: object, *, least: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -101,9 +101,21 @@ class Constraints:
     needs: frozenset[Capability] = frozenset()
 
     def __post_init__(self) -> None:
+        for name in _SETS:
+            value: object = getattr(self, name)
+            if type(value) is frozenset or (value is None and name in _OPEN):
+                continue
+            # A text would do for a collection of its parts, and let pass what was not meant.
+            if isinstance(value, str) or not isinstance(value, Iterable):
+                raise InvalidRequestError(f"{name} must be a set of texts, not {value!r}", param=name)
+            object.__setattr__(self, name, frozenset(value))
         most: object = self.max_cost_usd
         if most is not None and not (isinstance(most, Decimal) and most.is_finite() and most >= 0):
             raise InvalidRequestError(
                 f"max_cost_usd must be a Decimal of at least 0, such as Decimal('0.01'), not {most!r}",
                 param="max_cost_usd",
             )
+
+
+_OPEN = ("vendors", "models", "regions")
+_SETS = (*_OPEN, "excluded_vendors", "excluded_models", "needs")
