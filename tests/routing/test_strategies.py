@@ -235,6 +235,17 @@ def test_balanced_adds_money_time_and_quality_in_usd() -> None:
     assert sums == pytest.approx([0.01 + 0.02, 0.01 + 0.01 + 0.02])
 
 
+def test_unless_somebody_says_twice_the_time_weighs_like_twice_the_money() -> None:
+    def at(name: str, usd: int, seconds: float) -> Candidate:
+        seen = Health(ttft_p50=seconds, tokens_per_second=1e9)
+        return one(name, price=Price.per_million(input=usd, output=0), input_tokens_likely=100, health=seen)
+
+    assert order(plan("balanced", at("a", 3, 1.0), at("b", 1, 2.5))) == "ba"
+    assert order(plan("balanced", at("a", 2, 1.0), at("b", 1, 2.5))) == "ab"
+    assert order(plan("balanced", at("a", 0, 9.0), at("b", 1, 1.0))) == "ba", "free is not priceless"
+    assert order(plan("balanced", at("a", 0, 2.0), at("b", 0, 1.0))) == "ba"
+
+
 def test_weights_decide_how_often_each_is_first_and_the_probability_is_recorded() -> None:
     known = [one("a"), one("b"), one("c")]
     weights = planar.Weighted({"a:m": 3, "b:m": 1})

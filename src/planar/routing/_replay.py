@@ -48,7 +48,7 @@ def _made(data: object) -> object:
         case "fastest":
             return Fastest(**given)
         case "balanced":
-            return Balanced(**{key: Decimal(worth) for key, worth in given.items()})
+            return Balanced(**{key: None if worth is None else Decimal(worth) for key, worth in given.items()})
         case "weighted":
             return Weighted(**given)
         case "sticky":

@@ -19,6 +19,8 @@ from planar.types._routes import Reason
 Column: TypeAlias = Sequence[float | None] | Callable[[], Sequence[float | None]]
 
 _LAST = math.inf
+_INSTANT = 1e-3
+"""Seconds below which one time is as good as another."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -134,6 +136,9 @@ class Quality(_Recorded):
 class Balanced(_Recorded):
     """Money, time and quality in one unit: what the call costs in USD, with what its time and its faults are worth.
 
+    Unless you say what they are worth, the candidates do: as much money as the cheapest takes is worth as much time as
+    the fastest takes, and a fault of the whole scale. So twice the time weighs like twice the money.
+
     Whose price is unknown comes after everybody whose price is known. Where nobody's quality is known it does not
     count; where some are, whose is not counts as the worst of them.
 
@@ -142,30 +147,42 @@ class Balanced(_Recorded):
         usd_per_point: What a point of quality more (of 100) is worth on one call.
     """
 
-    usd_per_second: Decimal = Decimal("0.001")
-    usd_per_point: Decimal = Decimal("0.0001")
+    usd_per_second: Decimal | None = None
+    usd_per_point: Decimal | None = None
 
     def __post_init__(self) -> None:
         for name in ("usd_per_second", "usd_per_point"):
             worth: object = getattr(self, name)
-            if not (isinstance(worth, Decimal) and worth.is_finite() and worth >= 0):
+            if worth is not None and not (isinstance(worth, Decimal) and worth.is_finite() and worth >= 0):
                 raise ConfigurationError(
-                    f"{name} must be a Decimal of at least 0, such as Decimal('0.001'), not {worth!r}"
+                    f"{name} must be a Decimal of at least 0, not {worth!r}: write Decimal('0.001')"
                 )
 
     def rank(self, request: RouteRequest, these: Estimates) -> Ranking:
         """Least of the sum first."""
-        second, point = float(self.usd_per_second), float(self.usd_per_point)
-        qualities = these.qualities()
+        costs, times, qualities = these.costs(), these.times(), these.qualities()
+        second, point = self._worth(costs, times)
         known = [good for good in qualities if good is not None]
         best, worst = (max(known), min(known)) if known else (0.0, 0.0)
         scores = [
             _LAST
             if cost is None
             else cost / NANO + second * seconds + point * (best - (worst if good is None else good))
-            for cost, seconds, good in zip(these.costs(), these.times(), qualities, strict=True)
+            for cost, seconds, good in zip(costs, times, qualities, strict=True)
         ]
         return Ranking(order=_ascending(scores), why="by money, time and quality", terms={"worth_usd": scores})
+
+    def _worth(self, costs: Sequence[int | None], times: Sequence[float]) -> tuple[float, float]:
+        """A second, and a point of quality, in USD."""
+        second, point = self.usd_per_second, self.usd_per_point
+        if second is not None and point is not None:
+            return float(second), float(point)
+        # What is free says nothing about the worth of money; where all are free any worth gives the same order.
+        least = min([cost for cost in costs if cost], default=NANO) / NANO
+        return (
+            least / max(min(times, default=1.0), _INSTANT) if second is None else float(second),
+            least / 100 if point is None else float(point),
+        )
 
 
 @dataclass(frozen=True, slots=True)
