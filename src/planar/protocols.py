@@ -140,6 +140,16 @@ class KnowsModels(Protocol):
 
 
 @runtime_checkable
+class KnowsVendor(Protocol):
+    """A provider that asks a vendor of whose models the catalog may know something."""
+
+    @property
+    def vendor(self) -> str | None:
+        """The vendor by the catalog's name, such as `openai`; `None` unless the vendor itself is asked. No I/O."""
+        ...
+
+
+@runtime_checkable
 class CountsTokens(Protocol):
     """A provider that can count a prompt exactly, such as a local one by its own vocabulary."""
 

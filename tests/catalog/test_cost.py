@@ -195,7 +195,7 @@ def test_the_operators_figures_come_first() -> None:
     described = catalog.describe("local", "other", own=theirs)
 
     assert (priced.price, priced.local) == (ours, True)
-    assert (described.price, described.region) == (None, "eu")
+    assert (described.price, described.region) == (Price.FREE, "eu"), "what it leaves open, its provider says"
     assert catalog.models_of("local") == ("other",)
     assert catalog.models_of("loc") == ()
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from planar.catalog import Catalog, InputBound, cost_bound
 from planar.client._aliases import REGEX, Pattern, in_order, pattern_of, stars
 from planar.errors import ConfigurationError, UnknownModelError
-from planar.protocols import ContinuesAnswers, CountsTokens, KnowsModels, Provider
+from planar.protocols import ContinuesAnswers, CountsTokens, KnowsModels, KnowsVendor, Provider
 from planar.types import Candidate, Health, ModelInfo
 
 if TYPE_CHECKING:
@@ -134,7 +134,8 @@ class Stock:
                     model=f"{provider.name}:{model}",
                     known=models,
                 )
-        return self._catalog.describe(provider.name, model, own=own)
+        vendor = provider.vendor if isinstance(provider, KnowsVendor) else None
+        return self._catalog.describe(provider.name, model, own=own, vendor=vendor)
 
     def doubt(self, deployment: Deployment) -> str | None:
         """Why this may be a slip of the pen: other models of its provider are known. New ones appear every day."""

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
+from urllib.parse import urlsplit
 
 from planar.errors import ConfigurationError, PlanarError
 from planar.providers._http import Endpoint, Refusal
 from planar.transport import TransportName
 from planar.types import Health, ModelInfo, Price, Secret
 from planar.wire._base import WireRequest
+
+_HOSTS: Final[Mapping[str, str]] = {
+    "api.anthropic.com": "anthropic",
+    "api.deepseek.com": "deepseek",
+    "api.groq.com": "groq",
+    "api.mistral.ai": "mistral",
+    "api.openai.com": "openai",
+    "api.together.xyz": "together",
+    "api.x.ai": "xai",
+    "generativelanguage.googleapis.com": "gemini",
+}
+"""Where vendors serve at their list prices: a regional or resold address may have others."""
 
 
 class ReadListing(Protocol):
@@ -79,6 +92,11 @@ class Vendor:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(name={self.name!r}, base_url={self._endpoint.base_url!r})"
+
+    @property
+    def vendor(self) -> str | None:
+        """Whose address it asks, if it is a vendor's own: then what the catalog knows of that vendor's models holds."""
+        return _HOSTS.get(urlsplit(self._endpoint.base_url).hostname or "")
 
     def use_transport(self, library: TransportName) -> None:
         """Which HTTP library to use; for the client, before the first request."""

@@ -99,8 +99,11 @@ class Price:
         output: Decimal | str | int,
         cached_input: Decimal | str | int | None = None,
         cache_write: Decimal | str | int | None = None,
+        cache_write_1h: Decimal | str | int | None = None,
         source: str = "",
         as_of: str = "",
+        steps: Sequence[PriceStep] = (),
+        tiers: Mapping[str, Price] | None = None,
     ) -> Price:
         """A price from USD per million tokens, as vendors list it.
 
@@ -112,6 +115,9 @@ class Price:
             output=_pico(output),
             cached_input=None if cached_input is None else _pico(cached_input),
             cache_write=None if cache_write is None else _pico(cache_write),
+            cache_write_1h=None if cache_write_1h is None else _pico(cache_write_1h),
+            steps=tuple(steps),
+            tiers=tiers or {},
             source=source,
             as_of=as_of,
         )
