@@ -275,3 +275,19 @@ def test_no_prompt_is_larger_than_what_the_model_can_read() -> None:
 
     assert input_bound(unseen).of(ModelInfo(id="x", context_window=200_000)) == 200_000
     assert input_bound(unseen).of(ModelInfo(id="x")) >= 1_000_000
+
+
+@pytest.mark.anyio
+async def test_a_local_model_can_be_charged_by_the_time_that_the_machine_worked(smollm2: str) -> None:
+    an_hour = Price(input=0, output=0, compute_second=10**9, compute_ms_per_token=10_000)
+    client = planar.Planar(providers=[planar.LlamaCpp(smollm2, price=an_hour)])
+
+    completion = await client.infer("A river in Spain?", max_tokens=8)
+    bound = client.plan("A river in Spain?", max_tokens=8).order[0].cost_bound
+    await client.aclose()
+
+    assert completion.usage is not None
+    assert completion.usage.compute_ms
+    assert completion.cost_usd == planar.types.usd(completion.usage.compute_ms * 10**6)
+    assert bound is not None
+    assert completion.cost_usd < planar.types.usd(bound)

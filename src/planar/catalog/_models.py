@@ -112,6 +112,11 @@ class Catalog:
         found = [info for info in known if info is not None]
         return found[0] if len(found) == 1 else _first_known(model, found)
 
+    def load(self) -> None:
+        """Read the snapshot, if it is used and was not read yet, so that no request has to wait for the file."""
+        if self._snapshot:
+            shipped()
+
     def _of_vendor(self, vendor: str, model: str) -> ModelInfo | None:
         known = shipped().find(vendor, model) if self._snapshot else None
         fresh = None if self._fresh is None else self._fresh.find(vendor, model)

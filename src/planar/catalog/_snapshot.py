@@ -12,11 +12,12 @@ import re
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from planar.types import ModelInfo, Price, PriceStep
 
+_SPECIAL = re.compile(r"[\s!\[?]|\*.")
 _COMPACT_DATE = re.compile(r"-(20\d\d)(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])$")
 
 
@@ -75,6 +76,8 @@ def _fitting(lines: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, Any]
 
 
 def _fits(name: str, patterns: str) -> bool:
+    if not _SPECIAL.search(patterns):  # most are names or beginnings of names
+        return name.startswith(patterns[:-1]) if patterns.endswith("*") else name == patterns
     for pattern in patterns.split():
         unwanted = pattern.startswith("!")
         if fnmatchcase(name, pattern[unwanted:]) == unwanted:
@@ -101,4 +104,4 @@ def _price(rates: Mapping[str, Any], source: str, day: str) -> Price:
 @cache
 def shipped() -> Snapshot:
     """The one in the package; read when it is first asked for. A race reads it twice and changes nothing."""
-    return Snapshot(json.loads(files("planar.catalog").joinpath("snapshot.json").read_bytes()))
+    return Snapshot(json.loads(Path(__file__).with_name("snapshot.json").read_bytes()))

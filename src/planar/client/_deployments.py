@@ -75,6 +75,8 @@ class Stock:
             twice = sorted({name for name in names if names.count(name) > 1})
             raise ConfigurationError(f"two providers are called {', '.join(twice)}: give one of them another name=")
         self._catalog = catalog
+        if any(_vendor_of(provider) for provider in providers):
+            catalog.load()
         self.deployment = lru_cache(maxsize=_KEPT)(self._deployment)
         self.filled = lru_cache(maxsize=_KEPT)(self._filled)
         self.models_of = lru_cache(maxsize=None)(self._models_of)
@@ -134,8 +136,7 @@ class Stock:
                     model=f"{provider.name}:{model}",
                     known=models,
                 )
-        vendor = provider.vendor if isinstance(provider, KnowsVendor) else None
-        return self._catalog.describe(provider.name, model, own=own, vendor=vendor)
+        return self._catalog.describe(provider.name, model, own=own, vendor=_vendor_of(provider))
 
     def doubt(self, deployment: Deployment) -> str | None:
         """Why this may be a slip of the pen: other models of its provider are known. New ones appear every day."""
@@ -362,3 +363,7 @@ def candidate(deployment: Deployment, request: ChatRequest, *, prompt: InputBoun
         cost_bound=bound,
         health=health,
     )
+
+
+def _vendor_of(provider: Provider) -> str | None:
+    return provider.vendor if isinstance(provider, KnowsVendor) else None

@@ -143,7 +143,10 @@ class MessagesAnswer:
             return
         self._counts.update({name: value for name, value in usage.items() if value is not None})
         self._response.usage = usage_of_message(self._counts)
-        self._response.service_tier = as_text(self._counts.get("service_tier")) or self._response.service_tier
+        tier = as_text(self._counts.get("service_tier"))
+        # Fast mode has prices of its own, and stands beside the tier.
+        fast = self._counts.get("speed") == "fast"
+        self._response.service_tier = "fast" if fast else tier or self._response.service_tier
 
     def _message_start(self, fields: dict[str, Any], events: list[Event]) -> None:
         message = as_dict(fields.get("message"))

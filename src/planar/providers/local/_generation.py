@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -62,6 +64,7 @@ class Generation:
         self._room = model.context - len(self._prompt)
         self._reused = self._read = self._reuse(owner)
         self._sampled = 0
+        self._seconds = 0.0
         self._pending: list[int] = []
         self._sampler: Sampler = model.sampler(sampling)
         self.finished = False
@@ -78,7 +81,12 @@ class Generation:
     @property
     def usage(self) -> Usage:
         """What was computed so far: in the middle of the prompt, only what was read of it."""
-        return Usage(input_tokens=self._read, cached_input_tokens=self._reused, output_tokens=self._sampled)
+        return Usage(
+            input_tokens=self._read,
+            cached_input_tokens=self._reused,
+            output_tokens=self._sampled,
+            compute_ms=math.ceil(self._seconds * 1000),
+        )
 
     def step(self) -> list[Event]:
         """Read the next piece of the prompt or write the next token. The last step ends in `Finish`.
@@ -125,9 +133,11 @@ class Generation:
         cached = self._cached
         position = len(cached.tokens)
         done = False
+        began = time.monotonic()
         try:
             done = self._model.decode(tokens, position=position)
         finally:
+            self._seconds += time.monotonic() - began
             if not done and not self._model.truncate(position):
                 cached.tokens.clear()
                 cached.exact = 0

@@ -83,7 +83,7 @@ class LlamaCpp:
         n_threads: Default: physical cores less one, at least one. More than there are idle cores is much slower.
         n_gpu_layers: How many layers a GPU computes, where llama-cpp-python was built for one; -1: all.
         chat_template: Jinja source to use instead of the model's own.
-        price: What a token is charged at.
+        price: What is charged for it, by token or by second of compute (`Price.compute_second`).
         max_queued: Requests that may wait; the next one gets `OverloadedError`.
         patience: Seconds that a caller who does not read may keep others waiting, before its answer breaks off.
         share_prefixes: Let a tenant profit from a prompt that another has just asked with the same beginning. It
