@@ -64,8 +64,8 @@ PUBLIC = """
     ProviderTimeoutError QueuePolicy QuotaExceededError QuotaStore RateLimitedError Reasoning ReasoningDelta
     RedisQuotaStore Refusal RefusalDelta RequestError ResilientQuotaStore Resumed RetryPolicy Route
     RouteExhaustedError Router RouteSelected RoutingPolicy Secret SlabQuotaStore SQLiteQuotaStore Sticky StoreError
-    Stream StreamInterruptedError Telemetry TenantError Text TextDelta Timeouts Timings TokenLogprob Tool ToolCall
-    ToolCallDelta ToolCallEnd ToolCallStart ToolChoice ToolResult TruncatedStreamError UnknownModelError
+    Stream StreamInterruptedError Telemetry TenantError Text TextDelta Timeouts Timings TokenCount TokenLogprob Tool
+    ToolCall ToolCallDelta ToolCallEnd ToolCallStart ToolChoice ToolResult TruncatedStreamError UnknownModelError
     UnknownPriceError UnknownTenantError UnsupportedError Usage UsageGroup UsageReport UsageReported Weighted replay
     __version__
 """

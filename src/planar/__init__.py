@@ -308,6 +308,9 @@ if TYPE_CHECKING:
         Timings as Timings,
     )
     from planar.types import (
+        TokenCount as TokenCount,
+    )
+    from planar.types import (
         TokenLogprob as TokenLogprob,
     )
     from planar.types import (
@@ -438,6 +441,7 @@ _HOMES = {
         "Text",
         "Timeouts",
         "Timings",
+        "TokenCount",
         "TokenLogprob",
         "Tool",
         "ToolCall",

@@ -159,6 +159,15 @@ class CountsTokens(Protocol):
 
 
 @runtime_checkable
+class CountsInput(Protocol):
+    """A provider whose vendor counts a prompt when asked: `client.count_tokens(..., ask_vendor=True)` asks it."""
+
+    async def count_input(self, request: ChatRequest, *, model: str) -> int:
+        """How many tokens the prompt of `request` has for `model`, by the vendor's own count. Over the network."""
+        ...
+
+
+@runtime_checkable
 class ContinuesAnswers(Protocol):
     """A provider that can go on with an answer that broke off elsewhere: `resume="continue"` asks it."""
 

@@ -2,6 +2,18 @@
 
 from planar.catalog._cost import cost_bound, cost_of, expected_cost
 from planar.catalog._models import Catalog
-from planar.catalog._tokens import InputBound, input_bound, likely_tokens
+from planar.catalog._tokens import InputBound, input_bound, likely_tokens, texts_of
+from planar.catalog._vocabularies import VOCABULARIES, Vocabulary
 
-__all__ = ["Catalog", "InputBound", "cost_bound", "cost_of", "expected_cost", "input_bound", "likely_tokens"]
+__all__ = [
+    "VOCABULARIES",
+    "Catalog",
+    "InputBound",
+    "Vocabulary",
+    "cost_bound",
+    "cost_of",
+    "expected_cost",
+    "input_bound",
+    "likely_tokens",
+    "texts_of",
+]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,6 +20,25 @@ try:
     from tiktoken.core import Encoding
 except ModuleNotFoundError as missing:
     raise MissingExtraError("tiktoken", extra="tiktoken") from missing
+
+
+_LOCK = threading.Lock()
+_LOADED: dict[str, TextCounter] = {}
+"""By hash. A vocabulary takes 20 to 60 MB, and half a second: one for all clients of a process."""
+
+
+def text_counter(vocabulary: Vocabulary, path: Path) -> TextCounter:
+    """What counts with this vocabulary, loaded at most once.
+
+    Raises:
+        ConfigurationError: The file is not this vocabulary's.
+        OSError: It cannot be read.
+    """
+    with _LOCK:
+        known = _LOADED.get(vocabulary.sha256)
+        if known is None:
+            known = _LOADED[vocabulary.sha256] = TextCounter(vocabulary, path)
+        return known
 
 
 class TextCounter:

@@ -54,12 +54,14 @@ class InputBound:
         tokens: At most, without pictures, documents and sound, whatever the model.
         media: Those, which each model counts in its own way.
         likely: Probably, without those.
+        around: How many of the likely ones stand around the texts: who speaks, and what separates them.
         tools: It offers tools; some vendors explain to the model what that means.
     """
 
     tokens: int
     media: tuple[Image | File | Audio, ...] = ()
     likely: int = 0
+    around: int = 0
     tools: bool = False
 
     def of(self, model: ModelInfo) -> int:
@@ -73,10 +75,11 @@ class InputBound:
         """What this model will probably make of it: an estimate, and never above `of`.
 
         Args:
-            text: The tokens without pictures, documents and sound, where somebody has counted those.
+            text: The tokens of the texts (`texts_of`), where somebody has counted those.
         """
-        tokens = text
-        if tokens is None:
+        if text is not None:
+            tokens = self.around + text
+        else:
             # Characters per token, as the vendors say: 3.5 there, 4 elsewhere.
             claude = _is_claude(model.id)
             tokens = self.likely * 8 // 7 if claude else self.likely
@@ -100,7 +103,7 @@ def input_bound(request: ChatRequest) -> InputBound:
     """
     count = len(request.messages)
     most, twentieths = _PER_MESSAGE * count, 0
-    likely = _LIKELY_PER_CHAT + _LIKELY_PER_MESSAGE * count
+    around = _LIKELY_PER_CHAT + _LIKELY_PER_MESSAGE * count
     media: list[Image | File | Audio] | None = None
     for message in request.messages:
         content = message.content
@@ -118,8 +121,45 @@ def input_bound(request: ChatRequest) -> InputBound:
         size, weight = _schemas(request.tools, request.output)
         most += size
         twentieths += weight
-        likely += _LIKELY_PER_TOOL * len(request.tools)
-    return InputBound(most, tuple(media) if media else (), likely + -(-twentieths // 20), bool(request.tools))
+        around += _LIKELY_PER_TOOL * len(request.tools)
+    return InputBound(most, tuple(media) if media else (), around + -(-twentieths // 20), around, bool(request.tools))
+
+
+def texts_of(request: ChatRequest) -> list[str]:
+    """Every text of a prompt that becomes tokens, tools and shapes included, for who counts them."""
+    texts: list[str] = []
+    for message in request.messages:
+        if isinstance(message.content, str):
+            texts.append(message.content)
+        else:
+            texts += _texts_in(message.content)
+    texts += [_described(tool) for tool in request.tools]
+    if request.output is not None:
+        texts.append(json.dumps(dict(request.output.schema)))
+    return texts
+
+
+def _described(tool: Tool) -> str:
+    return json.dumps([tool.name, tool.description, dict(tool.parameters)])
+
+
+def _texts_in(content: Iterable[str | Part]) -> Iterator[str]:
+    for part in content:
+        match part:
+            case str():
+                yield part
+            case Image() | File() | Audio():
+                pass
+            case ToolCall():
+                yield from (part.name, part.arguments)
+            case ToolResult():
+                yield from _texts_in((part.content,) if isinstance(part.content, str) else part.content)
+            case Reasoning():
+                yield from (part.text, part.encrypted or "")
+            case Opaque():
+                yield json.dumps(dict(part.data))
+            case _:
+                yield part.text
 
 
 def _media_in(content: Iterable[str | Part]) -> Iterator[Image | File | Audio]:
@@ -153,7 +193,7 @@ def _json(*texts: str) -> tuple[int, int]:
 
 
 def _schemas(tools: Iterable[Tool], output: OutputSchema | None) -> tuple[int, int]:
-    texts = [json.dumps([tool.name, tool.description, dict(tool.parameters)]) for tool in tools]
+    texts = [_described(tool) for tool in tools]
     most = _MOST_FOR_TOOLS + _PER_MESSAGE * len(texts) if texts else 0
     if output is not None:
         texts.append(json.dumps(dict(output.schema)))

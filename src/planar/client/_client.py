@@ -11,6 +11,7 @@ from typing import Self, Unpack
 from planar.catalog import Catalog
 from planar.client._alerts import Herald, OnAlert
 from planar.client._core import Core, plan
+from planar.client._counting import count_tokens
 from planar.client._deployments import Deployments
 from planar.client._embed import checked_inputs, embed
 from planar.client._environment import providers_from
@@ -38,6 +39,7 @@ from planar.types import (
     RetryPolicy,
     Route,
     RoutingPolicy,
+    TokenCount,
     Wire,
 )
 
@@ -284,6 +286,34 @@ class Planar:
         now = steady_now() if self._core.clock is None else self._core.clock.monotonic()
         return plan(self._core, asked, now=now)[0]
 
+    async def count_tokens(
+        self, prompt: Prompt, *, ask_vendor: bool = False, **options: Unpack[CallOptions]
+    ) -> TokenCount:
+        """How many tokens a prompt has, without asking for an answer: counted where that can be, else estimated.
+
+        It counts for one model: the first deployment that `model` stands for. A model in this process counts with its
+        own vocabulary, and is loaded for it. For another no network is used, unless `ask_vendor` is given: its texts
+        are counted by `tiktoken` if that is installed and has the model's vocabulary on this machine, and estimated if
+        not; `how` says which it was.
+
+        Args:
+            prompt: As for `infer`; tools and `output=` count too.
+            ask_vendor: Ask the vendor's own endpoint, where it has one. That takes a request, is free at Anthropic,
+                Google and OpenAI, and counts in no tenant's quota.
+            options: See `planar.CallOptions`.
+
+        Raises:
+            RequestError: The call cannot be right.
+            ProviderError: The vendor was asked, and cannot be reached or refused.
+
+        Example:
+            ```python
+            count = await client.count_tokens("Three rivers in Spain?", model="fast")
+            print(count.tokens, count.bound, count.how)
+            ```
+        """
+        return await count_tokens(self._core, self._order(prompt, options, whole=True), ask_vendor=ask_vendor)
+
     async def embed(
         self,
         inputs: str | Sequence[str],
@@ -342,4 +372,5 @@ class Planar:
                 await run.close()
         for provider in self._core.deployments.providers.values():
             await provider.aclose()
+        await self._core.counting.aclose()
         await self._core.quotas.aclose()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from planar.catalog import input_bound
 from planar.client._alerts import Herald
+from planar.client._counting import Counting
 from planar.client._deployments import Deployment, Deployments, candidate
 from planar.client._loops import Loop
 from planar.client._order import Order
@@ -34,6 +35,7 @@ class Core:
         runs: Calls that have begun and not ended.
         policies: What the platform and its tenants may use; `changing` is held by whoever puts others in their place.
         queues: What stands in front of scarce deployments; `None`, most often, where nothing does.
+        counting: The vocabularies at hand.
         draining: Attempts that are read on after their callers left.
     """
 
@@ -51,6 +53,7 @@ class Core:
     aborts: Mapping[str, AbortPolicy]
     herald: Herald
     queues: Queues | None = None
+    counting: Counting = field(default_factory=Counting)
     random: Random = field(default_factory=Random)
     changing: Lock = field(default_factory=Lock)
     closed: bool = False
@@ -80,8 +83,9 @@ def plan(core: Core, order: Order, *, now: float) -> tuple[Route, dict[str, Depl
     prompt = input_bound(order.request)
     standing = core.policies.of(order.tenant)
     deployments = {deployment.name: deployment for deployment in standing.deployments.resolve(order.model)}
+    texts = core.counting.texts(prompt, order.request, [one.info.tokenizer for one in deployments.values()])
     candidates = [
-        candidate(one, order.request, prompt=prompt, health=core.health.snapshot(one.name, now))
+        candidate(one, order.request, prompt=prompt, texts=texts, health=core.health.snapshot(one.name, now))
         for one in deployments.values()
     ]
     request = RouteRequest(

@@ -341,8 +341,14 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names if more <= 0 else (*names[:_SHOWN], f"and {more} more"))
 
 
-def candidate(deployment: Deployment, request: ChatRequest, *, prompt: InputBound, health: Health) -> Candidate:
-    """A deployment as the router sees it for this request, with what it could cost at most."""
+def candidate(
+    deployment: Deployment, request: ChatRequest, *, prompt: InputBound, texts: Mapping[str, int], health: Health
+) -> Candidate:
+    """A deployment as the router sees it for this request, with what it could cost at most.
+
+    Args:
+        texts: By encoding, how many tokens the prompt's texts have, where that was counted.
+    """
     info = deployment.info
     input_tokens = prompt.of(info)
     ceilings = [size for size in (request.max_tokens, info.max_output_tokens, info.context_window) if size is not None]
@@ -359,6 +365,7 @@ def candidate(deployment: Deployment, request: ChatRequest, *, prompt: InputBoun
         model=deployment.model,
         info=info,
         input_tokens_bound=input_tokens,
+        input_tokens_likely=prompt.likely_of(info, text=texts.get(info.tokenizer) if info.tokenizer else None),
         output_tokens_bound=output_tokens,
         cost_bound=bound,
         health=health,

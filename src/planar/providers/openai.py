@@ -93,7 +93,7 @@ class OpenAI(OpenAICompatible):
     async def count_input(self, request: ChatRequest, *, model: str) -> int:
         """How many tokens the prompt has, by OpenAI's own count. It asks over the network, and costs nothing.
 
-        It is not `planar.CountsTokens.count_tokens`, which Planar calls before every request.
+        It is not `planar.protocols.CountsTokens`, which Planar asks by itself where a bound does not fit a budget.
 
         Raises:
             RequestError: The request cannot succeed here.

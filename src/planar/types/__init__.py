@@ -14,6 +14,7 @@ from planar.types._answers import (
     TokenLogprob,
     Usage,
 )
+from planar.types._counts import TokenCount
 from planar.types._messages import (
     Audio,
     CacheHint,
@@ -133,6 +134,7 @@ __all__ = [
     "Text",
     "Timeouts",
     "Timings",
+    "TokenCount",
     "TokenLogprob",
     "Tool",
     "ToolCall",
