@@ -23,6 +23,20 @@ _PICTURES = (
     (re.compile(r"claude"), 4_784, 4_784),
     (re.compile(r"gemini"), 16 * 258, 16 * 258),
 )
+_TILED = (
+    # pattern of the model, tokens of a picture at detail "low", tokens of a tile
+    (re.compile(r"gpt-4o-mini"), 2_833, 5_667),
+    (re.compile(r"gpt-5(-chat|-20\d\d|$)"), 70, 140),
+    (re.compile(r"\bo[13]\b"), 75, 150),
+    (re.compile(r"gpt-4(o|\.5|\.1(?!-mini|-nano)|-turbo|-vision)"), 85, 170),
+)
+_PATCHED = (
+    # pattern of the model, tokens of a patch
+    (re.compile(r"(gpt|\bo\d).*-nano"), 2.46),
+    (re.compile(r"\bo4-mini"), 1.72),
+    (re.compile(r"gpt-.*-mini"), 1.62),
+    (re.compile(r"gpt-"), 1.2),
+)
 _PICTURE = 16_400
 """Of a model that is not in the table: open models with the largest pictures take 16,384."""
 _PAGE = 5_000
@@ -78,20 +92,25 @@ def media_likely(part: Image | File | Audio, model: str) -> int:
 @lru_cache(maxsize=1024)
 def picture_likely(model: str, detail: str | None, width: int, height: int) -> int:
     """What a picture of this size, in pixels, will probably cost, by the formula that its vendor publishes."""
-    if "claude" in model:
-        tokens = _patches(width, height, side=28, most=1_568, longest=1_568)
-    elif "gemini" in model:
-        tokens = 258 if max(width, height) <= 384 or "gemini-3" in model else 258 * _gemini_tiles(width, height)
-        tokens = 1_120 if "gemini-3" in model else tokens
-    elif re.search(r"gpt-4o-mini", model):
-        tokens = 2_833 + (0 if detail == "low" else 5_667 * _tiles(width, height))
-    elif re.search(r"gpt-4o|gpt-4\.5|gpt-4\.1$|\bo[13]\b", model):
-        tokens = 85 + (0 if detail == "low" else 170 * _tiles(width, height))
-    elif "gpt-" in model or re.search(r"\bo4\b", model):
-        tokens = 1 * (70 if detail == "low" else _patches(width, height, side=32, most=1_536, longest=2_048))
-    else:
-        tokens = _patches(width, height, side=28, most=_PICTURE, longest=8_192)
+    tokens = _picture_tokens(model, width, height, low=detail == "low")
     return min(_LIKELY_MARKS + tokens, picture_bound(model, detail))
+
+
+def _picture_tokens(model: str, width: int, height: int, *, low: bool) -> int:
+    if "claude" in model:
+        return _patches(width, height, side=28, most=1_568, longest=1_568)
+    if "gemini-3" in model:
+        return 1_120
+    if "gemini" in model:
+        return 258 * (1 if max(width, height) <= 384 else _gemini_tiles(width, height))
+    for pattern, base, tile in _TILED:
+        if pattern.search(model):
+            return base + (0 if low else tile * _tiles(width, height))
+    for pattern, factor in _PATCHED:
+        if pattern.search(model):
+            most = 256 if low else 1_536
+            return math.ceil(factor * _patches(width, height, side=32, most=most, longest=2_048))
+    return _patches(width, height, side=28, most=_PICTURE, longest=8_192)
 
 
 def _patches(width: int, height: int, *, side: int, most: int, longest: int) -> int:
