@@ -19,6 +19,7 @@ _HOSTS: Final[Mapping[str, str]] = {
     "api.groq.com": "groq",
     "api.mistral.ai": "mistral",
     "api.openai.com": "openai",
+    "api.together.ai": "together",
     "api.together.xyz": "together",
     "api.x.ai": "xai",
     "generativelanguage.googleapis.com": "gemini",

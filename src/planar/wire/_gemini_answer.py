@@ -358,11 +358,13 @@ def usage_of_response(raw: Mapping[str, Any], *, detailed: bool = True) -> Usage
     said, thoughts = counter.read(raw, "candidatesTokenCount"), counter.read(raw, "thoughtsTokenCount")
     inputs = None if prompt is None and tools is None else (prompt or 0) + (tools or 0)
     outputs = None if said is None and thoughts is None else (said or 0) + (thoughts or 0)
-    heard = seen = spoken = None
+    heard = seen = spoken = kept = drawn = None
     if detailed:
         prompts = [*as_list(raw.get("promptTokensDetails")), *as_list(raw.get("toolUsePromptTokensDetails"))]
         heard, seen = _of("AUDIO", prompts, counter), _of("IMAGE", prompts, counter)
-        spoken = _of("AUDIO", as_list(raw.get("candidatesTokensDetails")), counter)
+        answers = as_list(raw.get("candidatesTokensDetails"))
+        spoken, drawn = _of("AUDIO", answers, counter), _of("IMAGE", answers, counter)
+        kept = _of("AUDIO", as_list(raw.get("cacheTokensDetails")), counter)
     return Usage(
         input_tokens=inputs,
         cached_input_tokens=counter.part(counter.read(raw, "cachedContentTokenCount"), inputs),
@@ -371,6 +373,8 @@ def usage_of_response(raw: Mapping[str, Any], *, detailed: bool = True) -> Usage
         audio_input_tokens=counter.part(heard, inputs),
         audio_output_tokens=counter.part(spoken, outputs),
         image_input_tokens=counter.part(seen, inputs),
+        cached_audio_input_tokens=counter.part(kept, heard),
+        image_output_tokens=counter.part(drawn, outputs),
         raw=raw,
         suspect=counter.suspect,
     )
