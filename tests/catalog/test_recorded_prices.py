@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from recorded_usages import Priced, priced
 
 from planar.errors import InvalidRequestError
-from recorded_usages import Priced, priced
 
 SEARCHES = "a search that the vendor ran, at 0.01 USD, is charged beside the tokens: it is not in a price of ours"
 TIME_OF_DAY = "the price depends on the time of day: the snapshot has none"

@@ -42,6 +42,11 @@ class Snapshot:
 
     def find(self, vendor: str, model: str) -> ModelInfo | None:
         """What is known of the model that a vendor knows by this name: an id, an alias or a dated form of one."""
+        line = self.line(vendor, model)
+        return None if line is None else self._described(line, model, self._vendors[vendor]["source"])
+
+    def line(self, vendor: str, model: str) -> Mapping[str, Any] | None:
+        """The line of the data that this name finds."""
         known = self._vendors.get(vendor)
         if known is None:
             return None
@@ -49,7 +54,7 @@ class Snapshot:
         line = _fitting(known["models"], name)
         if line is None and (dashed := _COMPACT_DATE.sub(r"-\1-\2-\3", name)) != name:
             line = _fitting(known["models"], dashed)
-        return None if line is None else self._described(line, model, known["source"])
+        return line
 
     def _described(self, line: Mapping[str, Any], model: str, url: str) -> ModelInfo:
         source = f"{url} ({self.made_from})"
