@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import pickle
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 import planar
 from effort import examples
 from planar.catalog import Catalog, cost_bound, cost_of, expected_cost, input_bound
+from planar.quotas._codec import from_dict, to_dict
 from planar.types import (
     ChatRequest,
     File,
@@ -22,6 +25,7 @@ from planar.types import (
     ModelInfo,
     OutputSchema,
     Price,
+    PriceStep,
     Text,
     Tool,
     ToolCall,
@@ -31,21 +35,38 @@ from planar.types import (
 
 rates = st.integers(0, 10**8)
 own_rates = st.none() | rates
-prices = st.builds(
-    Price,
-    input=rates,
-    output=rates,
-    cached_input=own_rates,
-    cache_write=own_rates,
-    cache_write_1h=own_rates,
-    reasoning=own_rates,
-    audio_input=own_rates,
-    audio_output=own_rates,
-    image_input=own_rates,
-    call=st.integers(0, 10**6),
-)
-KINDS_IN = ("plain", "cached", "written", "written for an hour", "heard", "seen")
-KINDS_OUT = ("said", "thought", "spoken")
+RATES = {
+    "input": rates,
+    "output": rates,
+    "cached_input": own_rates,
+    "cache_write": own_rates,
+    "cache_write_1h": own_rates,
+    "reasoning": own_rates,
+    "audio_input": own_rates,
+    "cached_audio_input": own_rates,
+    "audio_output": own_rates,
+    "image_input": own_rates,
+    "image_output": own_rates,
+    "call": st.integers(0, 10**6),
+}
+prices = st.builds(Price, **RATES)
+computed = st.builds(Price, **RATES, compute_second=st.integers(0, 10**9), compute_ms_per_token=st.integers(1, 1000))
+
+
+def stepped(of: st.SearchStrategy[Price], **more: Any) -> st.SearchStrategy[Price]:
+    """Prices with up to three steps."""
+    above = st.lists(st.integers(0, 10**6), unique=True, max_size=3).map(sorted)
+    steps = above.flatmap(
+        lambda bounds: st.tuples(*(st.builds(PriceStep, above=st.just(at), price=of) for at in bounds))
+    )
+    return st.builds(replace, of, steps=steps, **more)
+
+
+WORDS = ("flex", "priority", "batch")
+whole_prices = stepped(prices | computed, tiers=st.dictionaries(st.sampled_from(WORDS), stepped(prices | computed)))
+tiers_billed = st.sampled_from((None, "default", "standard", "auto", *WORDS, "scale"))
+KINDS_IN = ("plain", "cached", "written", "written for an hour", "heard", "heard and cached", "seen")
+KINDS_OUT = ("said", "thought", "spoken", "drawn")
 counts = st.fixed_dictionaries({kind: st.integers(0, 10**6) for kind in (*KINDS_IN, *KINDS_OUT)})
 any_count = st.none() | st.integers(0, 10**6)
 
@@ -54,14 +75,16 @@ def usage_of(count: dict[str, int]) -> Usage:
     """What a provider reports of so many tokens of each kind."""
     return Usage(
         input_tokens=sum(count[kind] for kind in KINDS_IN),
-        cached_input_tokens=count["cached"],
+        cached_input_tokens=count["cached"] + count["heard and cached"],
         cache_write_tokens=count["written"] + count["written for an hour"],
         cache_write_1h_tokens=count["written for an hour"],
-        audio_input_tokens=count["heard"],
+        audio_input_tokens=count["heard"] + count["heard and cached"],
+        cached_audio_input_tokens=count["heard and cached"],
         image_input_tokens=count["seen"],
         output_tokens=sum(count[kind] for kind in KINDS_OUT),
         reasoning_tokens=count["thought"],
         audio_output_tokens=count["spoken"],
+        image_output_tokens=count["drawn"],
     )
 
 
@@ -77,10 +100,12 @@ def rates_of(price: Price) -> dict[str, int]:
         "written": first(price.cache_write, price.input),
         "written for an hour": first(price.cache_write_1h, price.cache_write, price.input),
         "heard": first(price.audio_input, price.input),
+        "heard and cached": first(price.cached_audio_input, price.cached_input, price.input),
         "seen": first(price.image_input, price.input),
         "said": price.output,
         "thought": first(price.reasoning, price.output),
         "spoken": first(price.audio_output, price.output),
+        "drawn": first(price.image_output, price.output),
     }
 
 
@@ -97,10 +122,12 @@ def test_every_token_is_charged_once_at_its_own_rate_and_the_sum_rounded_up_once
     assert cost == math.ceil(exact) + price.call
 
 
-@given(counts, prices, st.integers(0, 10**6), st.integers(0, 10**6))
-@examples(300)
-def test_a_bound_is_never_below_the_cost(count: dict[str, int], price: Price, less_in: int, less_out: int) -> None:
-    usage = usage_of(count)
+@given(counts, whole_prices, st.integers(0, 10**6), st.integers(0, 10**6), st.none() | st.integers(0, 10**12))
+@examples(100)
+def test_a_bound_is_never_below_the_cost(
+    count: dict[str, int], price: Price, less_in: int, less_out: int, milliseconds: int | None
+) -> None:
+    usage = replace(usage_of(count), compute_ms=milliseconds)
     assert usage.input_tokens is not None
     assert usage.output_tokens is not None
 
@@ -109,7 +136,88 @@ def test_a_bound_is_never_below_the_cost(count: dict[str, int], price: Price, le
     assert 0 <= cost_of(usage, price) <= bound
 
 
-@given(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 10**6), prices)
+@given(counts, whole_prices, tiers_billed, st.booleans())
+@examples(100)
+def test_a_bound_for_a_tier_holds_for_it_and_for_the_standard_one(
+    count: dict[str, int], price: Price, tier: str | None, as_asked: bool
+) -> None:
+    usage = usage_of(count)
+    assert usage.input_tokens is not None
+    assert usage.output_tokens is not None
+
+    bounding = price.bounding(tier)
+    cost = cost_of(usage, price, tier if as_asked else None)
+
+    if bounding is None:
+        assert tier not in price.tiers
+    else:
+        assert cost is not None
+        assert cost <= cost_bound(bounding, input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)
+
+
+@given(counts, whole_prices, tiers_billed, st.none() | st.integers(0, 10**7))
+@examples(100)
+def test_what_a_call_costs_is_what_the_flat_price_says_that_was_applied(
+    count: dict[str, int], price: Price, tier: str | None, milliseconds: int | None
+) -> None:
+    usage = replace(usage_of(count), compute_ms=milliseconds)
+    assert usage.input_tokens is not None
+
+    applied = price.applied(input_tokens=usage.input_tokens, tier=tier)
+    cost = cost_of(usage, price, tier)
+
+    if applied is None:
+        assert (cost, tier in price.tiers) == (None, False)
+    else:
+        assert (applied.steps, applied.tiers) == ((), {})
+        assert cost == cost_of(usage, applied)
+        assert applied.applied(input_tokens=usage.input_tokens) is applied, "it is flat already"
+
+
+def test_a_prompt_above_a_step_is_charged_there_from_its_first_token_on() -> None:
+    high = Price(input=4000, output=0)
+    price = Price(input=1000, output=0, steps=(PriceStep(above=100, price=high),))
+
+    costs = [cost_of(Usage(input_tokens=count, output_tokens=0), price) for count in (99, 100, 101)]
+
+    assert costs == [99, 100, 404]
+
+
+def test_no_more_compute_is_charged_than_was_bounded_and_unmeasured_compute_is_the_bound() -> None:
+    price = Price(input=0, output=0, compute_second=1_000, compute_ms_per_token=10)
+    usage = Usage(input_tokens=50, output_tokens=50)
+
+    costs = [cost_of(replace(usage, compute_ms=ms), price) for ms in (0, 1, 999, 5_000, None)]
+
+    assert costs == [0, 1, 999, 1_000, 1_000]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"input": -1}, "input must not be negative"),
+        ({"compute_second": 5}, "needs compute_ms_per_token"),
+        ({"steps": (PriceStep(above=9, price=Price.FREE), PriceStep(above=5, price=Price.FREE))}, "ascend"),
+        ({"steps": (PriceStep(above=9, price=Price(input=1, output=1, tiers={"a": Price.FREE})),)}, "of its own"),
+        ({"tiers": {"a": Price(input=1, output=1, tiers={"b": Price.FREE})}}, "'a' has tiers"),
+    ],
+)
+def test_what_cannot_be_a_price_is_refused(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(planar.ConfigurationError, match=said):
+        replace(Price(input=1, output=1), **wrong)
+
+
+@given(whole_prices)
+@examples(50)
+def test_a_price_comes_back_whole_from_a_ledger_and_from_a_pickle(price: Price) -> None:
+    written = json.loads(json.dumps(to_dict(price)))
+
+    assert from_dict(Price, written) == price
+    assert pickle.loads(pickle.dumps(price)) == price
+    assert from_dict(Price, written).bounding("auto") == price.bounding("auto")
+
+
+@given(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 10**6), stepped(prices))
 @examples(300)
 def test_what_is_likely_is_what_such_a_call_costs(cached: int, fresh: int, said: int, price: Price) -> None:
     usage = Usage(input_tokens=cached + fresh, cached_input_tokens=cached, output_tokens=said)
@@ -128,13 +236,16 @@ def test_what_is_likely_is_what_such_a_call_costs(cached: int, fresh: int, said:
         cache_write_1h_tokens=any_count,
         audio_input_tokens=any_count,
         image_input_tokens=any_count,
+        cached_audio_input_tokens=any_count,
         output_tokens=st.integers(0, 10**6),
         reasoning_tokens=any_count,
         audio_output_tokens=any_count,
+        image_output_tokens=any_count,
+        compute_ms=any_count,
     ),
-    prices,
+    whole_prices,
 )
-@examples(300)
+@examples(100)
 def test_parts_that_exceed_their_total_cost_no_more_than_the_total_can(usage: Usage, price: Price) -> None:
     assert usage.input_tokens is not None
     assert usage.output_tokens is not None
