@@ -121,6 +121,13 @@ def chaos(session: nox.Session) -> None:
 
 
 @nox.session
+def prices(session: nox.Session) -> None:
+    """Make the catalog's snapshot anew, for today or the day that is given, from the pinned genai-prices."""
+    session.install("-q", *CONSTRAINTS, "-e", ".[prices]")
+    session.run("python", "tools/snapshot.py", *session.posargs)
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """A real model streams its answer through Planar, and two tenants share it until one has spent its budget."""
     session.install("-q", *CONSTRAINTS, "-e", ".[llamacpp]", env=BUILD)
