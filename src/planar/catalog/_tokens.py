@@ -85,9 +85,13 @@ class InputBound:
             tokens = self.likely * 8 // 7 if claude else self.likely
             if claude and self.tools:
                 tokens += _LIKELY_FOR_TOOLS
-        for part in self.media:
-            tokens += media_likely(part, model.id)
-        return min(tokens, self.of(model))
+        if self.media:
+            tokens += sum([media_likely(part, model.id) for part in self.media])
+            tokens = min(tokens, self.of(model))
+        # Without those it is below the bound as it is made, and the window alone is left to look at: this runs for
+        # every candidate.
+        window = model.context_window
+        return tokens if window is None or tokens <= window else window
 
 
 @lru_cache(maxsize=1024)
