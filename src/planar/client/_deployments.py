@@ -12,7 +12,7 @@ from planar.catalog import Catalog, InputBound, cost_bound
 from planar.client._aliases import REGEX, Pattern, in_order, pattern_of, stars
 from planar.errors import ConfigurationError, UnknownModelError
 from planar.protocols import ContinuesAnswers, CountsTokens, KnowsModels, KnowsVendor, Provider
-from planar.types import Candidate, Health, ModelInfo
+from planar.types import Candidate, Capability, Health, ModelInfo
 
 if TYPE_CHECKING:
     from planar.types import ChatRequest
@@ -24,6 +24,9 @@ _LONGEST = 512
 """Characters of a name; what is longer names nothing. A regex is tried on no more than this."""
 _SHOWN = 20
 """Names that an error lists."""
+
+
+_VECTORS: frozenset[Capability] = frozenset(("embeddings",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,7 +330,7 @@ class Deployments:
 
 def answers(info: ModelInfo) -> bool:
     """Whether a model gives answers: it is not known to make embeddings and nothing else."""
-    return info.capabilities is None or info.capabilities != {"embeddings"}
+    return info.capabilities != _VECTORS
 
 
 def _is_name(alias: str) -> bool:

@@ -71,10 +71,13 @@ class Policies:
         self._router = router
         self._own = RoutingPolicy() if platform is None else platform
         self._given = dict(tenants or {})
+        self._begin()
+        self._stand_all()
+
+    def _begin(self) -> None:
         self.problems: list[str] = []
         self.doubts: list[str] = []
         self._standings: dict[str, Standing] = {}
-        self._stand_all()
 
     def of(self, tenant: str) -> Standing:
         """What holds for the calls of this tenant."""
@@ -92,9 +95,9 @@ class Policies:
         changed = object.__new__(Policies)
         changed._base, changed._router = self._base, self._router
         changed._own, changed._given = self._own, dict(self._given)
-        changed.problems, changed.doubts = [], []
+        changed._begin()
         if tenant is None:
-            changed._own = policy or RoutingPolicy()
+            changed._own = RoutingPolicy() if policy is None else policy
             changed._stand_all()
             return changed
         changed._given.pop(tenant, None)
@@ -106,9 +109,10 @@ class Policies:
         return changed
 
     def _stand_all(self) -> None:
-        self.platform = self._base.under(PLATFORM, self._own, platform=True)
-        self._check(PLATFORM, self._own, self.platform)
-        self._standings = {}
+        self.platform = self._base
+        if self._is_policy(PLATFORM, self._own):
+            self.platform = self._base.under(PLATFORM, self._own, platform=True)
+            self._check(PLATFORM, self._own, self.platform)
         for tenant in self._given:
             if self._is_tenant(tenant):
                 self._stand_one(tenant)
@@ -130,10 +134,15 @@ class Policies:
             return False
         return True
 
+    def _is_policy(self, name: str, given: object) -> bool:
+        if isinstance(given, RoutingPolicy):
+            return True
+        self.problems.append(f"the policy of {name} is a planar.RoutingPolicy, not {given!r}")
+        return False
+
     def _stand_one(self, tenant: str) -> None:
-        policy: object = self._given[tenant]
-        if not isinstance(policy, RoutingPolicy):
-            self.problems.append(f"the policy of {tenant!r} is a planar.RoutingPolicy, not {policy!r}")
+        policy = self._given[tenant]
+        if not self._is_policy(tenant, policy):
             return
         standing = self.platform
         for scope in TenantPath(tenant).scopes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import cast
 
 from planar.errors import InvalidRequestError
 from planar.types._messages import Message, OutputSchema, Tool, ToolChoice
@@ -108,7 +109,7 @@ class Constraints:
             # A text would do for a collection of its parts, and let pass what was not meant.
             if isinstance(value, str) or not isinstance(value, Iterable):
                 raise InvalidRequestError(f"{name} must be a set of texts, not {value!r}", param=name)
-            object.__setattr__(self, name, frozenset(value))
+            object.__setattr__(self, name, frozenset(cast("Iterable[str]", value)))
         most: object = self.max_cost_usd
         if most is not None and not (isinstance(most, Decimal) and most.is_finite() and most >= 0):
             raise InvalidRequestError(
