@@ -120,6 +120,7 @@ SAMPLES: list[PlanarError] = [
     errors.ProviderProtocolError("that is not its protocol", **UPSTREAM),
     errors.StreamInterruptedError("it broke off", partial=PARTIAL, usage=USAGE, **UPSTREAM),
     errors.TruncatedStreamError("the body ended", partial=PARTIAL, usage=USAGE, **UPSTREAM),
+    errors.AnswerRejectedError("it will not do", text="No idea", **UPSTREAM),
     errors.RouteExhaustedError("all 1 attempts failed", attempts=(FAILED,)),
     errors.StoreError("the store cannot be reached"),
 ]

@@ -53,7 +53,8 @@ HEAVY = {
 }
 
 PUBLIC = """
-    AbortPolicy Alert Anthropic Attempt AttemptFailed AttemptStarted Audio Balanced BreakerPolicy CacheHint
+    AbortPolicy Alert AnswerRejectedError
+    Anthropic Attempt AttemptFailed AttemptStarted Audio Balanced BreakerPolicy CacheHint
     CallOptions Cascade Catalog ChatRequest Citation CitedSource ClosedError Completion ConfigurationError
     Constraints ContentFilteredError ContextLengthError CostRouter DeadlineExceededError Embeddings EmbedRequest
     Event Fastest File Finish FinishReason Gemini Health HedgePolicy Image InvalidRequestError LedgerEntry Limit

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from planar.client import Planar as Planar
     from planar.client import Stream as Stream
     from planar.errors import (
+        AnswerRejectedError as AnswerRejectedError,
+    )
+    from planar.errors import (
         ClosedError as ClosedError,
     )
     from planar.errors import (
@@ -339,6 +342,7 @@ _HOMES = {
     "planar.catalog": ("Catalog",),
     "planar.client": ("CallOptions", "Planar", "Stream"),
     "planar.errors": (
+        "AnswerRejectedError",
         "ClosedError",
         "ConfigurationError",
         "ContentFilteredError",

@@ -429,6 +429,21 @@ class TruncatedStreamError(StreamInterruptedError):
     retryable = True
 
 
+class AnswerRejectedError(ProviderError):
+    """The answer did not pass the check of a cascade, so the next deployment was asked.
+
+    It is the error of an attempt (`completion.attempts`), and never what ends a call. The deployment did its part: its
+    health does not suffer, and the answer costs what it costs.
+
+    Attributes:
+        text: The answer that was rejected.
+    """
+
+    def __init__(self, message: str, *, text: str, **upstream: Unpack[Upstream]) -> None:
+        self.text = text
+        super().__init__(message, **upstream)
+
+
 class RouteExhaustedError(ProviderError):
     """Several deployments of the route were tried, and nobody else may be. The last failure is `__cause__`.
 

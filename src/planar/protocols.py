@@ -6,7 +6,7 @@ them.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
@@ -193,6 +193,19 @@ class Router(Protocol):
 
         Raises:
             InvalidRequestError: The strategy is not one that this router knows.
+        """
+        ...
+
+
+@runtime_checkable
+class ChecksAnswers(Protocol):
+    """A strategy by which answers are looked at before the caller gets them, such as `planar.Cascade`."""
+
+    @property
+    def check(self) -> Callable[[Completion], bool | Awaitable[bool]]:
+        """Says whether an answer will do. It is asked while there is another deployment to ask instead.
+
+        It has until the deadline of the call. What it raises ends the call; what it takes is the caller's time.
         """
         ...
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_vocabulary import tiny
 
 import planar
 from effort import examples
@@ -28,6 +27,7 @@ from planar.types import (
     ToolCall,
     ToolResult,
 )
+from tiny_vocabulary import tiny
 
 ANY = ModelInfo(id="any")
 WEATHER = Tool(

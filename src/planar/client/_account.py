@@ -32,11 +32,12 @@ class Account:
         attempts: Those that have ended, in the order of their ends.
         cost: Of all of them, in nano-USD; `None` once a price was unknown.
         queued: Seconds spent in queues.
-        first: When the first delta came.
+        first: When the caller got the first delta.
+        began: When the one who gave it did; earlier, if the answer was withheld.
         ended: When the call was over.
     """
 
-    __slots__ = ("_usages", "attempts", "cost", "ended", "first", "queued", "started")
+    __slots__ = ("_usages", "attempts", "began", "cost", "ended", "first", "queued", "started")
 
     def __init__(self) -> None:
         self.attempts: list[Attempt] = []
@@ -44,6 +45,7 @@ class Account:
         self.queued = 0.0
         self.started = 0.0
         self.first: float | None = None
+        self.began: float | None = None
         self.ended: float | None = None
         self._usages: list[Usage] = []
 
@@ -66,10 +68,10 @@ class Account:
     def timings(self, usage: Usage | None, *, now: float) -> Timings:
         """Until the end, or until now."""
         end = now if self.ended is None else self.ended
-        first, produced = self.first, None if usage is None else usage.output_tokens
+        first, began, produced = self.first, self.began, None if usage is None else usage.output_tokens
         speed = None
-        if first is not None and produced is not None and produced > 1 and end > first:
-            speed = (produced - 1) / (end - first)
+        if began is not None and produced is not None and produced > 1 and end > began:
+            speed = (produced - 1) / (end - began)
         return Timings(
             queued=self.queued,
             ttft=None if first is None else first - self.started,

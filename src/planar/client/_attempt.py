@@ -20,6 +20,7 @@ from planar.client._order import Order
 from planar.client._pace import Pace
 from planar.client._places import Line, Place
 from planar.errors import (
+    AnswerRejectedError,
     DeadlineExceededError,
     PlanarError,
     ProviderError,
@@ -48,6 +49,7 @@ class OpenAttempt:
         waits_at: The queue in which it waits, or in which it was cancelled.
         now: Gives seconds on the client's clock.
         spoke: It has given a delta.
+        withheld: Its words, which nobody gets before they were checked; `None` if they are given as they come.
         overtaken: Another was faster.
         record: How it ended; `None` while it has not, and where nobody was asked.
     """
@@ -85,6 +87,7 @@ class OpenAttempt:
         "stop",
         "usage",
         "waits_at",
+        "withheld",
     )
 
     def __init__(
@@ -96,6 +99,7 @@ class OpenAttempt:
         *,
         stop: Stop,
         fold: Fold,
+        withheld: bool = False,
     ) -> None:
         self._core = core
         self._order = order
@@ -125,6 +129,7 @@ class OpenAttempt:
         self._place: Place | None = None
         self.queued = self.started = self.first = 0.0
         self.spoke = self.overtaken = False
+        self.withheld: list[Event] | None = [] if withheld else None
         self.usage: Usage | None = None
         self.cost: int | None = None
         self.record: Attempt | None = None
@@ -147,13 +152,17 @@ class OpenAttempt:
             await self._queue(self._line, patient=patient)
         self.started = self.now()
         try:
-            self.booking = await book(core.quotas, self._terms(), lease_id=core.new_id(), now=self.started)
-        except BaseException:
+            self.booking = booking = await book(core.quotas, self._terms(), lease_id=core.new_id(), now=self.started)
+        except BaseException as error:
             self.give_back()
+            if isinstance(error, QuotaExceededError) and error.dimension == "nano_usd":
+                core.memory.headroom.told(self._order.tenant, error.remaining, core.steady(self.loop))
             raise
         self.number = number
-        self._watch = core.health.began(deployment.name, core.steady(self.loop), streamed=self._order.wire != "whole")
-        self._notice(self.booking)
+        now = core.steady(self.loop)
+        core.memory.headroom.told(self._order.tenant, booking.money_left, now)
+        self._watch = core.health.began(deployment.name, now, streamed=self._order.wire != "whole")
+        self._notice(booking)
 
     async def _queue(self, line: Line, *, patient: bool) -> None:
         core, loop, since = self._core, self.loop, self.now()
@@ -244,7 +253,11 @@ class OpenAttempt:
         assert batches is not None
         now = self.now()
         if booking.bounded or now >= booking.renew_at:
+            left = booking.money_left
             await booking.keep_up(self.produced, now=now)
+            if booking.money_left != left:
+                core = self._core
+                core.memory.headroom.told(self._order.tenant, booking.money_left, core.steady(self.loop))
         if self._pace is not None:
             self._pace.check(self.produced)
         try:
@@ -319,7 +332,9 @@ class OpenAttempt:
         for notice in self.late_notices:
             self.fold.add(notice)
         seconds = self.now() - self.started
-        self._report(error, cut=cut)
+        if booking.money_left is not None and cost is not None:
+            self._core.memory.headroom.freed(self._order.tenant, booking.money_held - cost)
+        self._report(usage, error, cut=cut)
         if not booking.was_dispatched:
             return
         self.usage, self.cost = usage, cost
@@ -332,6 +347,11 @@ class OpenAttempt:
             cost_usd=None if cost is None else usd(cost),
             seconds=seconds,
         )
+
+    def reject(self, error: AnswerRejectedError) -> None:
+        """Say of an answer that was booked that it was not good enough. What it cost stays."""
+        if self.record is not None:
+            self.record = replace(self.record, error=error)
 
     def _is_ours(self, error: PlanarError | None) -> bool:
         """It was ended by us, for the caller, the tenant or want of a store, and did not fail."""
@@ -357,18 +377,40 @@ class OpenAttempt:
             flags.add("cut" if self._is_ours(error) else "failed")
         return frozenset(flags)
 
-    def _report(self, error: PlanarError | None, *, cut: bool) -> None:
+    def _report(self, usage: Usage | None, error: PlanarError | None, *, cut: bool) -> None:
         watch, now = self._watch, self._core.steady(self.loop)
         if watch is None:
             return
         if error is not None:
             watch.failed(error, now)
         elif not cut:
-            watch.succeeded(now)
+            watch.succeeded(now, tokens=None if usage is None else self._given(usage))
+            self._remember(usage, now)
         else:
             if not self.spoke and self.overtaken:
                 watch.first_token(now)  # it took at least as long: without these its times would look too good
             watch.cancelled()
+
+    def _given(self, usage: Usage) -> int | None:
+        """Tokens that came from the first delta on: without thoughts that were not shown."""
+        tokens = None if usage.estimated else usage.output_tokens
+        if tokens is None or not usage.reasoning_tokens or self.fold.reasoning:
+            return tokens
+        return tokens - usage.reasoning_tokens
+
+    def _remember(self, usage: Usage | None, now: float) -> None:
+        order, finish = self._order, self.fold.finish
+        if usage is None or finish is None or self._request.continues:
+            return  # the rest of an answer says nothing about whole ones
+        self._core.memory.answered(
+            order.kind,
+            order.topic,
+            self.deployment.name,
+            usage,
+            finish.reason,
+            now=now,
+            given=self.withheld is None,
+        )
 
     def _drain_later(self, abort: AbortPolicy, batches: AsyncIterator[Sequence[Event]]) -> None:
         draining = self._core.draining

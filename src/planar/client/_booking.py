@@ -72,6 +72,7 @@ class Booking:
     Attributes:
         bounded: Some limit on tokens or money applies to the tenant.
         max_tokens: What goes on the wire.
+        money_left: Nano-USD that the tenant had beyond what is held, when the store last told; `None`: without limit.
         renew_at: When the lease wants to be kept alive; `keep_up` has nothing to do before, unless `bounded`.
         notices: What is worth telling of how it was held and settled.
     """
@@ -88,6 +89,7 @@ class Booking:
         "_terms",
         "bounded",
         "max_tokens",
+        "money_left",
         "notices",
         "renew_at",
     )
@@ -105,6 +107,7 @@ class Booking:
         self._ask_at = now
         self.notices: list[Notice] = [_unchecked(lease)] if lease.provisional else []
         self.bounded = lease.headroom.bounded
+        self.money_left = lease.headroom.nano_usd
         self.max_tokens = self._affordable()
 
     def _affordable(self) -> int | None:
@@ -134,6 +137,11 @@ class Booking:
     def output_held(self) -> int:
         """What is held for the answer."""
         return self._output
+
+    @property
+    def money_held(self) -> int:
+        """Nano-USD that are held; 0 where the price is unknown."""
+        return self._lease.hold.nano_usd or 0
 
     @property
     def was_dispatched(self) -> bool:
@@ -205,6 +213,7 @@ class Booking:
     def _take(self, lease: Lease) -> None:
         self._lease = lease
         self.bounded = lease.headroom.bounded
+        self.money_left = lease.headroom.nano_usd
 
     async def settle(self, usage: Usage | None, flags: frozenset[Flag], *, tier: str | None = None) -> int | None:
         """Book what was used, in nano-USD; `None` where the price is unknown. Doing it twice changes nothing.

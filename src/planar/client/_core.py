@@ -13,6 +13,7 @@ from planar.client._alerts import Herald
 from planar.client._counting import Counting
 from planar.client._deployments import Deployment, Deployments, candidate
 from planar.client._loops import Loop
+from planar.client._memory import Memory
 from planar.client._order import Order
 from planar.client._places import Queues
 from planar.client._policies import Policies
@@ -34,6 +35,7 @@ class Core:
         aborts: By provider name, what follows when a caller leaves an answer early.
         runs: Calls that have begun and not ended.
         policies: What the platform and its tenants may use; `changing` is held by whoever puts others in their place.
+        memory: What earlier calls say about the next.
         queues: What stands in front of scarce deployments; `None`, most often, where nothing does.
         counting: The vocabularies at hand.
         draining: Attempts that are read on after their callers left.
@@ -52,6 +54,7 @@ class Core:
     hedges: HedgeBudget
     aborts: Mapping[str, AbortPolicy]
     herald: Herald
+    memory: Memory = field(default_factory=Memory)
     queues: Queues | None = None
     counting: Counting = field(default_factory=Counting)
     random: Random = field(default_factory=Random)
@@ -82,10 +85,18 @@ def plan(core: Core, order: Order, *, now: float) -> tuple[Route, dict[str, Depl
     """
     prompt = input_bound(order.request)
     standing = core.policies.of(order.tenant)
+    recalled = core.memory.recall(order.kind, order.topic, now)
     deployments = {deployment.name: deployment for deployment in standing.deployments.resolve(order.model)}
     texts = core.counting.texts(prompt, order.request, [one.info.tokenizer for one in deployments.values()])
     candidates = [
-        candidate(one, order.request, prompt=prompt, texts=texts, health=core.health.snapshot(one.name, now))
+        candidate(
+            one,
+            order.request,
+            prompt=prompt,
+            texts=texts,
+            health=core.health.snapshot(one.name, now),
+            recalled=recalled,
+        )
         for one in deployments.values()
     ]
     request = RouteRequest(
@@ -97,6 +108,9 @@ def plan(core: Core, order: Order, *, now: float) -> tuple[Route, dict[str, Depl
         prefer=standing.prefer,
         needs=order.needs,
         max_tokens=order.request.max_tokens,
+        length_seen=recalled.lengths is not None,
+        headroom=recalled.headroom,
+        headroom_age=recalled.headroom_age,
         seed=order.request.seed or 0,
     )
     route = core.router.plan(request, candidates)

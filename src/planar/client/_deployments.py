@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from planar.catalog import Catalog, InputBound, cost_bound
 from planar.client._aliases import REGEX, Pattern, in_order, pattern_of, stars
+from planar.client._memory import Recollection
 from planar.errors import ConfigurationError, UnknownModelError
 from planar.protocols import ContinuesAnswers, CountsTokens, KnowsModels, KnowsVendor, Provider
 from planar.types import Candidate, Capability, Health, ModelInfo
@@ -345,15 +346,22 @@ def _some(names: Sequence[str]) -> str:
 
 
 def candidate(
-    deployment: Deployment, request: ChatRequest, *, prompt: InputBound, texts: Mapping[str, int], health: Health
+    deployment: Deployment,
+    request: ChatRequest,
+    *,
+    prompt: InputBound,
+    texts: Mapping[str, int],
+    health: Health,
+    recalled: Recollection,
 ) -> Candidate:
     """A deployment as the router sees it for this request, with what it could cost at most.
 
     Args:
         texts: By encoding, how many tokens the prompt's texts have, where that was counted.
     """
-    info = deployment.info
+    info, name, warmth = deployment.info, deployment.name, recalled.warmth
     input_tokens = prompt.of(info)
+    likely = prompt.likely_of(info, text=texts.get(info.tokenizer) if info.tokenizer else None)
     ceilings = [size for size in (request.max_tokens, info.max_output_tokens, info.context_window) if size is not None]
     output_tokens = min(ceilings) if ceilings else None
     bound = None
@@ -363,14 +371,17 @@ def candidate(
     if price is not None and output_tokens is not None:
         bound = cost_bound(price, input_tokens=input_tokens, output_tokens=output_tokens)
     return Candidate(
-        deployment=deployment.name,
+        deployment=name,
         provider=deployment.provider.name,
         model=deployment.model,
         info=info,
         input_tokens_bound=input_tokens,
-        input_tokens_likely=prompt.likely_of(info, text=texts.get(info.tokenizer) if info.tokenizer else None),
+        input_tokens_likely=likely,
         output_tokens_bound=output_tokens,
         cost_bound=bound,
+        output_tokens_likely=recalled.output_tokens(name, output_tokens),
+        cached_tokens_likely=0 if warmth is None else warmth.likely(name, price=info.price, prompt=likely),
+        served_last=warmth is not None and warmth.last == name,
         health=health,
     )
 

@@ -61,6 +61,13 @@ class Itinerary:
         """Somebody was not asked yet, and the call has attempts left."""
         return bool(self._left) and self._asked < self._core.retry.attempts
 
+    def can_escalate(self, cost: int | None) -> bool:
+        """Somebody was not asked yet whom the call may still ask after an attempt at this cost."""
+        if not self.has_more:
+            return False
+        spent = None if cost is None or self._spent is None else self._spent + cost
+        return any(self._fits(stop, spent) for stop in self._left)
+
     def first(self, now: float) -> Stop | None:
         """Whom to ask first; `None` if the call's cost ceiling leaves nobody."""
         return self._counted(self._take(now, _anybody))
@@ -170,10 +177,13 @@ class Itinerary:
         return max(0.0, failed.at + wait - now)
 
     def _affordable(self, stop: Stop) -> bool:
+        return self._fits(stop, self._spent)
+
+    def _fits(self, stop: Stop, spent: int | None) -> bool:
         ceiling, bound = self._ceiling, stop.candidate.cost_bound
         if ceiling is None:
             return True
-        return self._spent is not None and bound is not None and self._spent + bound <= ceiling
+        return spent is not None and bound is not None and spent + bound <= ceiling
 
 
 def _ceiling(request: RouteRequest) -> int | None:

@@ -56,6 +56,9 @@ class CallOptions(TypedDict, total=False):
         on_low_budget: `"clamp"` (default) shortens the answer to what the tenant can pay, `"refuse"` raises.
         service_tier: The vendor's word for how urgently to serve.
         cache: A key under which the vendor should keep the prompt's beginning.
+        conversation: Your id of the conversation that this call goes on with, at most 256 characters, by which the
+            router knows where its beginning may still be in a cache. It never leaves the process. Without it, calls
+            that begin with the same instructions and the same first words of the user are taken for one conversation.
         metadata: For telemetry and the ledger. It never leaves the process.
         idempotency_key: Your id of this request, sent where the vendor takes one (`x-client-request-id` at OpenAI).
             No vendor promises to answer a repeated one only once.
@@ -87,6 +90,7 @@ class CallOptions(TypedDict, total=False):
     on_low_budget: OnLowBudget | None
     service_tier: str | None
     cache: str | None
+    conversation: str | None
     metadata: Mapping[str, str] | None
     idempotency_key: str | None
     extra_body: Mapping[str, JSON] | None
@@ -128,6 +132,12 @@ def _refuse(name: str, value: object, wanted: str) -> InvalidRequestError:
 def _text(name: str, value: Any) -> None:
     if not isinstance(value, str) or not value.strip():
         raise _refuse(name, value, "a text that is not empty")
+
+
+def _conversation(name: str, value: Any) -> None:
+    _text(name, value)
+    if len(value) > 256:
+        raise _refuse(name, value[:32] + "...", "a text of at most 256 characters: it is kept for every conversation")
 
 
 def _whole(least: int, most: int | None = None) -> Callable[[str, Any], None]:
@@ -265,6 +275,7 @@ _CHECKS: dict[str, Callable[[str, Any], None]] = {
     "on_low_budget": _one_of("clamp", "refuse"),
     "service_tier": _text,
     "cache": _text,
+    "conversation": _conversation,
     "metadata": _metadata,
     "idempotency_key": _text,
     "extra_body": _extra_body,

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
+from planar.client._memory import kind_of, topic_of
 from planar.client._options import CallOptions
 from planar.client._output import output_schema
 from planar.errors import InvalidRequestError, OutputInvalidError
+from planar.routing import Kind, Topic
 from planar.types import (
     JSON,
     Audio,
@@ -39,12 +41,18 @@ class Order:
     """What a call asks for. Everything in it was captured when the call was made, and nothing changes it.
 
     Not frozen: that would double what making one costs, and one is made for every call.
+
+    Attributes:
+        kind: The calls whose answers say how long this one's will be.
+        topic: What its prompt may have in common with those of earlier calls.
     """
 
     request: ChatRequest
     model: str
     tenant: TenantPath
     needs: frozenset[Capability]
+    kind: Kind
+    topic: Topic
     strategy: object | None = None
     constraints: Constraints = _NO_CONSTRAINTS
     timeouts: Timeouts = _NO_TIMEOUTS
@@ -73,11 +81,15 @@ def order(prompt: Prompt, options: CallOptions, *, wire: Wire | None) -> Order:
     """
     form = options.get("wire") or wire
     request = _request(prompt, options, streamed=form != "whole")
+    model = options.get("model") or "auto"
+    tenant = TenantPath(options.get("tenant") or "default")
     return Order(
         request=request,
-        model=options.get("model") or "auto",
-        tenant=TenantPath(options.get("tenant") or "default"),
+        model=model,
+        tenant=tenant,
         needs=_needs(request),
+        kind=kind_of(request, tenant, model),
+        topic=topic_of(request, tenant, options.get("conversation")),
         strategy=options.get("strategy"),
         constraints=options.get("constraints") or _NO_CONSTRAINTS,
         timeouts=options.get("timeouts") or _NO_TIMEOUTS,

@@ -14,6 +14,7 @@ from planar.client._account import Account
 from planar.client._answer import folded
 from planar.client._attempt import OpenAttempt
 from planar.client._booking import first_hold
+from planar.client._cascade import Check, check_of, examine
 from planar.client._core import Core, plan
 from planar.client._ends import final_error, late, passed_over, soonest
 from planar.client._fold import Fold
@@ -62,6 +63,7 @@ class Run:
     """
 
     __slots__ = (
+        "_check",
         "_completion",
         "_core",
         "_deadline",
@@ -101,6 +103,7 @@ class Run:
         self._telemetry: AbstractContextManager[RequestObserver] | None = None
         self._observer: RequestObserver | None = None
         self._itinerary: Itinerary | None = None
+        self._check: Check | None = None
         self._stop: Stop | None = None
         self._resumed: Resumed | None = None
         self._open_attempts: list[OpenAttempt] = []
@@ -208,6 +211,7 @@ class Run:
         if self._observer is not None:
             self._observer.routed(self.route)
         self._itinerary = Itinerary(core, self.route, deployments)
+        self._check = check_of(self.route.request.strategy)
         self._stop = self._itinerary.first(now)
         if self._stop is None:
             raise NoRouteError(f"no deployment may serve this call:\n{self.route.explain()}", route=self.route)
@@ -244,7 +248,16 @@ class Run:
         while True:
             if stop.pause > 0:
                 await anyio.sleep(stop.pause)
-            attempt = OpenAttempt(self._core, self._order, self._request, loop, stop=stop, fold=fold)
+            withheld = self._withholds()
+            attempt = OpenAttempt(
+                self._core,
+                self._order,
+                self._request,
+                loop,
+                stop=stop,
+                fold=Fold() if withheld else fold,
+                withheld=withheld,
+            )
             attempt.notices.extend([passed_over(error) for error in passed])
             self._holding = attempt
             try:
@@ -287,6 +300,8 @@ class Run:
         attempt = self.attempt
         assert attempt is not None
         batch = await attempt.read()
+        if attempt.withheld is not None:
+            return await self._keep(attempt, batch)
         if attempt.spoke and self._speaking is not attempt:
             self._speak(attempt)
         fold = attempt.fold
@@ -302,15 +317,45 @@ class Run:
         self._step = self._settle
         return words or await self._settle()
 
-    def _speak(self, attempt: OpenAttempt) -> None:
-        """The commit point: from here on the caller has words of this attempt."""
+    def _withholds(self) -> bool:
+        """Whether the words of the attempt that is about to be made are for the check before they are the caller's."""
+        itinerary = self._itinerary
+        return self._check is not None and self._speaking is None and itinerary is not None and itinerary.has_more
+
+    async def _keep(self, attempt: OpenAttempt, batch: Sequence[Event]) -> Sequence[Event]:
+        """A batch of an attempt whose words are withheld; once they were checked, all of them."""
+        check, itinerary, route, words = self._check, self._itinerary, self.route, attempt.withheld
+        assert check is not None
+        assert itinerary is not None
+        assert route is not None
+        assert words is not None
+        words += [event for event in batch if not isinstance(event, UsageReported | Finish)]
+        if attempt.fold.finish is None:
+            return ()
+        # Booked before it is checked: that may take longer than a lease lives.
+        await attempt.leave(None)
+        await attempt.settle(None, cut=False)
+        if itinerary.can_escalate(attempt.cost):
+            shape = self._order.request.output
+            await examine(check, attempt, route=route, account=self.account, shape=shape, now=self._now())
+        answer = 0 if attempt.usage is None else attempt.usage.output_tokens or 0
+        self._core.memory.caches.gave(self._order.topic, attempt.deployment.name, answer=answer)
+        self.fold = attempt.fold
+        self.account.begin_anew()
+        if attempt.spoke:
+            self._speak(attempt, at=self._now())
+        self._step = self._settle
+        return words or await self._settle()
+
+    def _speak(self, attempt: OpenAttempt, *, at: float | None = None) -> None:
+        """The commit point: from here on the caller has words of this attempt; `at` says when, if not as they came."""
         account = self.account
         self._speaking = attempt
         if attempt.fold is not self.fold:
             self.fold = attempt.fold
             account.begin_anew()
         if account.first is None:
-            account.first = attempt.first
+            account.began, account.first = attempt.first, attempt.first if at is None else at
             if self._observer is not None:
                 self._observer.first_token(account.first - account.started)
 
@@ -332,7 +377,9 @@ class Run:
     def _patience(self, attempt: OpenAttempt) -> float | None:
         """How long the first deployment may be silent before a second is asked; `None`: nobody else will be."""
         request, core, itinerary = self._request, self._core, self._itinerary
-        if not self._order.hedge or attempt.number > 1 or request.tools or request.extra_body:
+        if not self._order.hedge or attempt.withheld is not None or attempt.number > 1:
+            return None  # what is checked first need not begin sooner
+        if request.tools or request.extra_body:
             return None  # what acts, or may act at the vendor's, must not act twice
         core.hedges.called()
         assert itinerary is not None
@@ -468,7 +515,7 @@ class Run:
         record = attempt.record
         if record is None:
             return  # nobody was asked
-        self.account.add(record, attempt, answers=attempt is self.attempt)
+        self.account.add(record, attempt, answers=attempt is self.attempt and attempt.fold is self.fold)
         if attempt is self._doubled:
             self._core.hedges.settle(cost_bound=self._doubled_bound, cost=attempt.cost)
         else:

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 from planar.errors import (
+    AnswerRejectedError,
     ContentFilteredError,
     ModelNotFoundError,
     NoPlaceError,
@@ -28,6 +29,7 @@ VERDICTS: Mapping[type[PlanarError], Judgement] = MappingProxyType(
     {
         PlanarError: "ignored",  # the developer, the caller, the tenant or the store: not the deployment
         OutputInvalidError: "success",  # it answered, whole
+        AnswerRejectedError: "success",  # whole, too, and only not good enough
         ProviderError: "failure",  # connection, server, time, protocol, a cut
         ProviderAuthError: "auth",
         ProviderPermissionError: "auth",

@@ -1,0 +1,312 @@
+"""Cheap first, escalate on a check: what is withheld, what is asked instead, and what all of it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+import anyio
+import pytest
+
+import planar
+from planar.events import AttemptFailed, AttemptStarted, Event, Finish, TextDelta
+from planar.testing import ScriptedProvider, Step, pause, virtual_backend
+from planar.types import Completion, Price
+
+pytestmark = pytest.mark.anyio
+
+PRICE = Price.per_million(input=1, output=1)
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
+    return virtual_backend(request.param)
+
+
+def scripted(*scripts: str | Sequence[Step], name: str, price: Price = PRICE) -> ScriptedProvider:
+    return ScriptedProvider(*scripts, name=name, price=price)
+
+
+def client_of(*providers: ScriptedProvider, **options: Any) -> planar.Planar:
+    return planar.Planar(
+        providers=providers, models={"any": [f"{provider.name}:default" for provider in providers]}, **options
+    )
+
+
+def unless(text: str) -> planar.Cascade:
+    return planar.Cascade(check=lambda completion: completion.text != text, otherwise="ordered")
+
+
+async def rows_of(client: planar.Planar) -> list[planar.LedgerEntry]:
+    return [row async for row in client.quotas.ledger()]
+
+
+async def events_of(client: planar.Planar, **options: Any) -> list[Event]:
+    return [event async for event in client.stream("Rivers?", model="any", **options).events()]
+
+
+async def test_an_answer_that_passes_is_delivered_and_nobody_else_is_asked() -> None:
+    small, large = scripted("Ebro and Tajo", name="small"), scripted("Duero", name="large")
+    client = client_of(small, large)
+
+    completion = await client.infer("Rivers?", model="any", strategy=unless("nothing"))
+
+    assert completion.text == "Ebro and Tajo"
+    assert [attempt.error for attempt in completion.attempts] == [None]
+    assert large.received == []
+
+
+async def test_an_answer_that_fails_the_check_is_never_seen_and_the_next_deployment_answers() -> None:
+    client = client_of(scripted("No idea", name="small"), scripted("Ebro and Tajo", name="large"))
+
+    events = await events_of(client, strategy=unless("No idea"))
+
+    assert [event.text for event in events if isinstance(event, TextDelta)] == ["Ebro ", "and ", "Tajo"]
+    assert [event.deployment for event in events if isinstance(event, AttemptStarted)] == [
+        "small:default",
+        "large:default",
+    ]
+    (failed,) = [event for event in events if isinstance(event, AttemptFailed)]
+    assert isinstance(failed.error, planar.AnswerRejectedError)
+    assert failed.error.text == "No idea"
+    assert not failed.error.retryable
+    assert [type(event) for event in events].count(Finish) == 1
+
+
+async def test_what_was_rejected_is_booked_and_part_of_the_cost_but_not_of_the_usage() -> None:
+    client = client_of(scripted("No idea", name="small"), scripted("Ebro and Tajo", name="large"))
+
+    completion = await client.infer("Rivers?", model="any", strategy=unless("No idea"))
+
+    rows = await rows_of(client)
+    assert [(row.deployment, row.nano_usd, row.flags) for row in rows] == [
+        ("small:default", 12_000, set()),
+        ("large:default", 13_000, set()),
+    ]
+    assert completion.cost_usd == Decimal("0.000025")
+    assert [attempt.cost_usd for attempt in completion.attempts] == [Decimal("0.000012"), Decimal("0.000013")]
+    assert [type(attempt.error) for attempt in completion.attempts] == [planar.AnswerRejectedError, type(None)]
+    assert completion.usage is not None
+    assert completion.usage.output_tokens == 3
+
+
+async def test_a_check_may_be_async_and_sees_what_the_caller_would_get() -> None:
+    seen: list[Completion] = []
+
+    async def check(completion: Completion) -> bool:
+        await anyio.sleep(2)
+        seen.append(completion)
+        return False
+
+    client = client_of(scripted("No idea", name="small"), scripted("Ebro", name="large"))
+
+    completion = await client.infer("Rivers?", model="any", strategy=planar.Cascade(check=check))
+
+    assert completion.text == "Ebro"
+    (shown,) = seen
+    assert shown.text == "No idea"
+    assert shown.provider == "small"
+    assert shown.cost_usd == Decimal("0.000012")
+    assert shown.usage is not None
+    assert shown.usage.output_tokens == 2
+    assert [attempt.deployment for attempt in shown.attempts] == ["small:default"]
+
+
+async def test_the_last_one_is_not_checked_and_streams_live() -> None:
+    seen: list[str] = []
+
+    def check(completion: Completion) -> bool:
+        seen.append(completion.text)
+        return False
+
+    slow: list[Step] = [TextDelta("Ebro"), pause(10), TextDelta(" and Tajo"), Finish("stop")]
+    client = client_of(scripted(slow, name="small"), scripted(slow, name="large"))
+    times: list[float] = []
+    began = anyio.current_time()
+
+    async for event in client.stream(
+        "Rivers?", model="any", strategy=planar.Cascade(check=check, otherwise="ordered")
+    ).events():
+        if isinstance(event, TextDelta):
+            times.append(anyio.current_time() - began)
+
+    assert seen == ["Ebro and Tajo"]
+    assert times == [10, 20]
+
+
+async def test_a_withheld_answer_reaches_the_caller_when_it_has_passed() -> None:
+    slow: list[Step] = [TextDelta("Ebro"), pause(10), TextDelta(" and Tajo"), Finish("stop")]
+    client = client_of(scripted(slow, name="small"), scripted("Duero", name="large"))
+
+    completion = await client.infer("Rivers?", model="any", wire="streamed", strategy=unless("nothing"))
+
+    assert completion.timings.ttft == 10
+    assert completion.timings.total == 10
+
+
+async def test_rejection_is_nothing_against_the_deployment() -> None:
+    client = client_of(
+        scripted("No idea", name="small"),
+        scripted("Ebro", name="large"),
+        breaker=planar.BreakerPolicy(consecutive=1),
+    )
+
+    for _ in range(3):
+        await client.infer("Rivers?", model="any", strategy=unless("No idea"))
+
+    health = client.plan("Rivers?", model="any").order[0].health
+    assert health.state == "closed"
+    assert health.error_rate == 0
+
+
+async def test_a_check_that_raises_ends_the_call_with_everything_settled() -> None:
+    def check(completion: Completion) -> bool:
+        raise LookupError("no judge")
+
+    client = client_of(scripted("No idea", name="small"), scripted("Ebro", name="large"))
+
+    with pytest.raises(LookupError, match="no judge"):
+        await client.infer("Rivers?", model="any", strategy=planar.Cascade(check=check))
+
+    assert [(row.deployment, row.kind) for row in await rows_of(client)] == [("small:default", "settled")]
+
+
+async def test_a_deadline_ends_a_check_too() -> None:
+    async def check(completion: Completion) -> bool:
+        await anyio.sleep_forever()
+        return True
+
+    client = client_of(scripted("No idea", name="small"), scripted("Ebro", name="large"))
+
+    with pytest.raises(planar.DeadlineExceededError) as caught:
+        await client.infer(
+            "Rivers?",
+            model="any",
+            strategy=planar.Cascade(check=check),
+            timeouts=planar.Timeouts(total=5),
+        )
+
+    assert caught.value.partial is None
+    assert [row.kind for row in await rows_of(client)] == ["settled"]
+
+
+async def test_leaving_while_an_answer_is_checked_settles_what_it_cost() -> None:
+    checking = anyio.Event()
+
+    async def check(completion: Completion) -> bool:
+        checking.set()
+        await anyio.sleep_forever()
+        return True
+
+    client = client_of(scripted("No idea", name="small"), scripted("Ebro", name="large"))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: client.infer("Rivers?", model="any", strategy=planar.Cascade(check=check)))
+        await checking.wait()
+        tasks.cancel_scope.cancel()
+
+    assert [(row.nano_usd, row.flags) for row in await rows_of(client)] == [(12_000, set())]
+
+
+async def test_a_withheld_answer_that_breaks_off_is_a_failure_that_falls_back() -> None:
+    cut: list[Step] = [TextDelta("Ebr"), planar.StreamInterruptedError("cut")]
+    client = client_of(scripted(cut, name="small"), scripted("Ebro", name="large"))
+
+    completion = await client.infer("Rivers?", model="any", resume="restart", strategy=unless("nothing"))
+
+    assert completion.text == "Ebro"
+    assert completion.usage is not None
+    assert completion.usage.output_tokens == 1
+
+
+async def test_a_cascade_of_three_ends_with_the_third() -> None:
+    asked: list[str] = []
+
+    def check(completion: Completion) -> bool:
+        asked.append(completion.provider)
+        return False
+
+    client = client_of(*[scripted(name.upper(), name=name) for name in ("a", "b", "c")])
+
+    completion = await client.infer("Rivers?", model="any", strategy=planar.Cascade(check=check, otherwise="ordered"))
+
+    assert completion.text == "C"
+    assert asked == ["a", "b"]
+    assert len(await rows_of(client)) == 3
+
+
+async def test_nothing_is_checked_where_the_cost_ceiling_leaves_nobody_to_escalate_to() -> None:
+    client = client_of(scripted("No idea", name="small"), scripted("Ebro", name="large"))
+
+    completion = await client.infer(
+        "Rivers?",
+        model="any",
+        max_tokens=10,
+        strategy=unless("No idea"),
+        constraints=planar.Constraints(max_cost_usd=Decimal("0.000035")),
+    )
+
+    assert completion.text == "No idea"
+
+
+async def test_the_number_of_attempts_bounds_a_cascade() -> None:
+    client = client_of(
+        scripted("No idea", name="small"), scripted("Ebro", name="large"), retry=planar.RetryPolicy(attempts=1)
+    )
+
+    completion = await client.infer("Rivers?", model="any", strategy=unless("No idea"))
+
+    assert completion.text == "No idea"
+
+
+async def test_an_answer_that_does_not_fit_its_schema_does_not_pass() -> None:
+    schema = {"type": "object", "properties": {"river": {"type": "string"}}, "required": ["river"]}
+    rivers: list[object] = []
+
+    def check(completion: Completion) -> bool:
+        rivers.append(completion.output)
+        return True
+
+    client = client_of(
+        scripted([TextDelta("Ebro"), Finish("stop")], name="small"),
+        scripted([TextDelta('{"river": "Tajo"}'), Finish("stop")], name="mid"),
+        scripted("Duero", name="large"),
+    )
+
+    completion = await client.infer(
+        "Rivers?", model="any", output=schema, strategy=planar.Cascade(check=check, otherwise="ordered")
+    )
+
+    assert completion.output == {"river": "Tajo"}
+    assert rivers == [{"river": "Tajo"}]
+
+
+async def test_a_call_with_hedge_is_not_hedged_while_answers_are_checked() -> None:
+    slow: list[Step] = [pause(60), TextDelta("Ebro"), Finish("stop")]
+    small, large = scripted(slow, name="small"), scripted("Duero", name="large")
+    client = client_of(small, large, hedging=planar.HedgePolicy(share=1.0, burst=100, min_samples=1, min_delay=0.0))
+    for _ in range(3):
+        await client.infer("Rivers?", model="small:default", wire="streamed")
+
+    completion = await client.infer("Rivers?", model="any", hedge=True, strategy=unless("nothing"))
+
+    assert completion.text == "Ebro"
+    assert large.received == []
+
+
+async def test_all_that_failed_and_all_that_were_rejected_are_told_when_nobody_is_left() -> None:
+    broken = planar.ProviderServerError("it broke", status=500)
+    client = client_of(
+        scripted("No idea", name="small"),
+        scripted([broken], name="large"),
+        retry=planar.RetryPolicy(attempts=2),
+    )
+
+    with pytest.raises(planar.RouteExhaustedError) as caught:
+        await client.infer("Rivers?", model="any", strategy=unless("No idea"))
+
+    assert [type(attempt.error) for attempt in caught.value.attempts] == [
+        planar.AnswerRejectedError,
+        planar.ProviderServerError,
+    ]
