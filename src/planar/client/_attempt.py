@@ -348,6 +348,11 @@ class OpenAttempt:
             seconds=seconds,
         )
 
+    def gave(self) -> None:
+        """The caller gets what was withheld."""
+        answer = 0 if self.usage is None else self.usage.output_tokens or 0
+        self._core.memory.caches.gave(self._order.topic, self.deployment.name, answer=answer)
+
     def reject(self, error: AnswerRejectedError) -> None:
         """Say of an answer that was booked that it was not good enough. What it cost stays."""
         if self.record is not None:

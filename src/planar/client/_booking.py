@@ -291,7 +291,7 @@ def _unchecked(lease: Lease) -> Notice:
     return Notice("quota_unchecked", text, {"lease_id": lease.id, "tenant": str(lease.tenant)})
 
 
-def first_hold(candidate: Candidate, tier: str | None = None) -> int | None:
+def first_hold(candidate: Candidate, tier: str | None) -> int | None:
     """Nano-USD that an attempt there holds at most when it begins; `None` where the price is unknown."""
     price, bound = _bounding(candidate, tier), candidate.output_tokens_bound
     if price is None:

@@ -8,8 +8,9 @@ from planar.catalog import likely_tokens
 from planar.routing import ASSUMED, CacheBoard, HeadroomBoard, Kind, LengthBoard, Lengths, Topic, Warmth
 from planar.types import ChatRequest, FinishReason, TenantPath, Usage
 
-_ENDS = 512
+_ENDS = 256
 """Characters of a long text's beginning, and of its end, by which it is known again, beside its length."""
+_INSTRUCTS = frozenset(("system", "developer"))
 _CUT: frozenset[FinishReason] = frozenset(("length", "context_overflow", "paused"))
 
 
@@ -86,25 +87,18 @@ def topic_of(request: ChatRequest, tenant: TenantPath, conversation: str | None)
     words of a user, under the same `cache=` key and with tools of the same names. Texts are hashed with Python's own
     salted hash and not kept.
     """
-    instructions: list[int] = []
-    characters = 0
-    first = 0
+    begun = first = characters = 0
     for message in request.messages:
         text = message.text
+        mark = hash(text) if len(text) <= 2 * _ENDS else hash((len(text), text[:_ENDS], text[-_ENDS:]))
         if message.role == "user":
-            first = _mark(text)
+            first = mark
             break
-        if message.role not in ("system", "developer"):
+        if message.role not in _INSTRUCTS:
             break
-        instructions.append(_mark(text))
+        begun = hash((begun, mark))
         characters += len(text)
-    names = tuple([tool.name for tool in request.tools]) if request.tools else ()
-    begun = (tenant, request.cache, names, *instructions)
-    same = (tenant, conversation) if conversation is not None else (first, begun)
-    return Topic(same, begun if instructions else None, likely_tokens(characters=characters))
-
-
-def _mark(text: str) -> int:
-    if len(text) <= 2 * _ENDS:
-        return hash(text)
-    return hash((len(text), text[:_ENDS], text[-_ENDS:]))
+    if request.cache is not None or request.tools:
+        begun = hash((begun, request.cache, *[tool.name for tool in request.tools]))
+    same = hash((begun, first)) if conversation is None else conversation
+    return Topic((tenant, same), (tenant, begun) if characters else None, likely_tokens(characters=characters))

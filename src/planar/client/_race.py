@@ -8,9 +8,13 @@ import anyio
 from anyio.abc import TaskGroup
 
 from planar.client._attempt import OpenAttempt
-from planar.errors import PlanarError
+from planar.client._booking import first_hold
+from planar.client._core import Core
+from planar.client._itinerary import Itinerary, Stop
+from planar.errors import NoPlaceError, PlanarError, TenantError
 from planar.events import Event
 
+_Hold = Callable[[Stop], Awaitable[OpenAttempt]]
 _Second = Callable[[], Awaitable[OpenAttempt | None]]
 
 
@@ -72,3 +76,62 @@ class Race:
         if self.winner is None:
             self.winner, self.batch = attempt, heard
         tasks.cancel_scope.cancel()
+
+
+class Hedge:
+    """What one call that may be hedged does about it, within the budgets of hedging.
+
+    Args:
+        hold: Gives an attempt whose hold stands, without waiting for a place.
+        tier: The service tier that is asked for.
+
+    Attributes:
+        doubled: What hedging costs is what this attempt costs: the second, or whoever lost; `None` while there is none.
+    """
+
+    __slots__ = ("_bound", "_core", "_hold", "_itinerary", "_tier", "doubled")
+
+    def __init__(self, core: Core, itinerary: Itinerary, hold: _Hold, *, tier: str | None) -> None:
+        self._core = core
+        self._itinerary = itinerary
+        self._hold = hold
+        self._tier = tier
+        self._bound = 0
+        self.doubled: OpenAttempt | None = None
+
+    def patience(self, attempt: OpenAttempt) -> float | None:
+        """How long the first deployment may be silent before a second is asked; `None`: nobody else will be."""
+        if attempt.number > 1:
+            return None
+        core = self._core
+        core.hedges.called()
+        if attempt.withheld is not None or not self._itinerary.has_more:
+            return None  # what is checked first need not begin sooner
+        return core.health.hedge_delay(attempt.deployment.name, core.hedging, core.steady(attempt.loop))
+
+    async def second(self, first: OpenAttempt) -> OpenAttempt | None:
+        """The other deployment of a race, held, if there is one that the budgets allow."""
+        core, itinerary = self._core, self._itinerary
+        stop = itinerary.beside(core.steady(first.loop))
+        bound = None if stop is None else first_hold(stop.candidate, self._tier)
+        if stop is None:
+            return None
+        if bound is None or not core.hedges.take(cost_bound=bound):
+            itinerary.spare(stop)
+            return None
+        other: OpenAttempt | None = None
+        try:
+            self.doubled = other = await self._hold(stop)
+        except (TenantError, NoPlaceError):
+            itinerary.spare(stop)
+            return None  # no money for two, or no place: the first goes on alone
+        finally:
+            if other is None:
+                core.hedges.settle(cost_bound=bound, cost=0)
+        self._bound = bound
+        return other
+
+    def settle(self) -> None:
+        """The attempt that was doubled has ended."""
+        if self.doubled is not None:
+            self._core.hedges.settle(cost_bound=self._bound, cost=self.doubled.cost)

@@ -13,15 +13,14 @@ import anyio
 from planar.client._account import Account
 from planar.client._answer import folded
 from planar.client._attempt import OpenAttempt
-from planar.client._booking import first_hold
-from planar.client._cascade import Check, check_of, examine
+from planar.client._cascade import Judge, check_of
 from planar.client._core import Core, plan
 from planar.client._ends import final_error, late, passed_over, soonest
 from planar.client._fold import Fold
 from planar.client._itinerary import Itinerary, Stop
 from planar.client._loops import Loop, current_loop
 from planar.client._order import Order
-from planar.client._race import Race
+from planar.client._race import Hedge, Race
 from planar.client._resume import can_continue, is_resumable, rest_of
 from planar.errors import (
     ClosedError,
@@ -29,7 +28,6 @@ from planar.errors import (
     NoRouteError,
     PlanarError,
     QuotaExceededError,
-    TenantError,
 )
 from planar.events import (
     AttemptFailed,
@@ -63,14 +61,13 @@ class Run:
     """
 
     __slots__ = (
-        "_check",
         "_completion",
         "_core",
         "_deadline",
-        "_doubled",
-        "_doubled_bound",
+        "_hedge",
         "_holding",
         "_itinerary",
+        "_judge",
         "_loop",
         "_numbered",
         "_observer",
@@ -103,15 +100,14 @@ class Run:
         self._telemetry: AbstractContextManager[RequestObserver] | None = None
         self._observer: RequestObserver | None = None
         self._itinerary: Itinerary | None = None
-        self._check: Check | None = None
+        self._judge: Judge | None = None
         self._stop: Stop | None = None
         self._resumed: Resumed | None = None
         self._open_attempts: list[OpenAttempt] = []
         self._deadline: float | None = None
         self._speaking: OpenAttempt | None = None
         self._untold: list[Event] = []
-        self._doubled: OpenAttempt | None = None
-        self._doubled_bound = 0
+        self._hedge: Hedge | None = None
         self._completion: Completion | None = None
         self.request_id = core.new_id()
         self.route: Route | None = None
@@ -211,7 +207,20 @@ class Run:
         if self._observer is not None:
             self._observer.routed(self.route)
         self._itinerary = Itinerary(core, self.route, deployments)
-        self._check = check_of(self.route.request.strategy)
+        if order.hedge and not (order.request.tools or order.request.extra_body):
+            # What acts, or may act at the vendor's, must not act twice.
+            hold = partial(self._held, fold=None, patient=False)
+            self._hedge = Hedge(core, self._itinerary, hold, tier=order.request.service_tier)
+        check = check_of(self.route.request.strategy)
+        if check is not None:
+            self._judge = Judge(
+                check,
+                route=self.route,
+                itinerary=self._itinerary,
+                account=self.account,
+                shape=order.request.output,
+                now=self._now,
+            )
         self._stop = self._itinerary.first(now)
         if self._stop is None:
             raise NoRouteError(f"no deployment may serve this call:\n{self.route.explain()}", route=self.route)
@@ -228,14 +237,17 @@ class Run:
         if resumed is not None:
             events.append(Resumed(attempt.number, attempt.deployment.name, resumed.mode))
         self._resumed = None
-        delay = self._patience(attempt)
-        self._step = self._open if delay is None else partial(self._race, attempt, delay)
+        delay = None if self._hedge is None else self._hedge.patience(attempt)
+        self._step = (
+            self._open if self._hedge is None or delay is None else partial(self._race, self._hedge, attempt, delay)
+        )
         return [*events, *attempt.notices] if attempt.notices else events
 
-    async def _held(self, stop: Stop, fold: Fold, *, patient: bool = True) -> OpenAttempt:
+    async def _held(self, stop: Stop, fold: Fold | None, *, patient: bool = True) -> OpenAttempt:
         """An attempt whose hold stands; where there is no place at a deployment, or no money for it, another is tried.
 
         Args:
+            fold: What its words are added to; one of its own, unless given.
             patient: It may wait for a place. Otherwise nobody else is asked where there is none.
 
         Raises:
@@ -248,14 +260,14 @@ class Run:
         while True:
             if stop.pause > 0:
                 await anyio.sleep(stop.pause)
-            withheld = self._withholds()
+            withheld = self._judge is not None and self._speaking is None and self._judge.withholds
             attempt = OpenAttempt(
                 self._core,
                 self._order,
                 self._request,
                 loop,
                 stop=stop,
-                fold=Fold() if withheld else fold,
+                fold=Fold() if withheld or fold is None else fold,
                 withheld=withheld,
             )
             attempt.notices.extend([passed_over(error) for error in passed])
@@ -300,8 +312,8 @@ class Run:
         attempt = self.attempt
         assert attempt is not None
         batch = await attempt.read()
-        if attempt.withheld is not None:
-            return await self._keep(attempt, batch)
+        if attempt.withheld is not None and self._judge is not None:
+            return await self._keep(self._judge, attempt, batch)
         if attempt.spoke and self._speaking is not attempt:
             self._speak(attempt)
         fold = attempt.fold
@@ -317,29 +329,11 @@ class Run:
         self._step = self._settle
         return words or await self._settle()
 
-    def _withholds(self) -> bool:
-        """Whether the words of the attempt that is about to be made are for the check before they are the caller's."""
-        itinerary = self._itinerary
-        return self._check is not None and self._speaking is None and itinerary is not None and itinerary.has_more
-
-    async def _keep(self, attempt: OpenAttempt, batch: Sequence[Event]) -> Sequence[Event]:
-        """A batch of an attempt whose words are withheld; once they were checked, all of them."""
-        check, itinerary, route, words = self._check, self._itinerary, self.route, attempt.withheld
-        assert check is not None
-        assert itinerary is not None
-        assert route is not None
-        assert words is not None
-        words += [event for event in batch if not isinstance(event, UsageReported | Finish)]
-        if attempt.fold.finish is None:
+    async def _keep(self, judge: Judge, attempt: OpenAttempt, batch: Sequence[Event]) -> Sequence[Event]:
+        """A batch of an attempt whose words are withheld: all of them, once they were checked."""
+        words = await judge.take(attempt, batch)
+        if words is None:
             return ()
-        # Booked before it is checked: that may take longer than a lease lives.
-        await attempt.leave(None)
-        await attempt.settle(None, cut=False)
-        if itinerary.can_escalate(attempt.cost):
-            shape = self._order.request.output
-            await examine(check, attempt, route=route, account=self.account, shape=shape, now=self._now())
-        answer = 0 if attempt.usage is None else attempt.usage.output_tokens or 0
-        self._core.memory.caches.gave(self._order.topic, attempt.deployment.name, answer=answer)
         self.fold = attempt.fold
         self.account.begin_anew()
         if attempt.spoke:
@@ -374,21 +368,8 @@ class Run:
 
     # -- two at once ---------------------------------------------------------------------------
 
-    def _patience(self, attempt: OpenAttempt) -> float | None:
-        """How long the first deployment may be silent before a second is asked; `None`: nobody else will be."""
-        request, core, itinerary = self._request, self._core, self._itinerary
-        if not self._order.hedge or attempt.withheld is not None or attempt.number > 1:
-            return None  # what is checked first need not begin sooner
-        if request.tools or request.extra_body:
-            return None  # what acts, or may act at the vendor's, must not act twice
-        core.hedges.called()
-        assert itinerary is not None
-        if not itinerary.has_more:
-            return None
-        return core.health.hedge_delay(attempt.deployment.name, core.hedging, core.steady(attempt.loop))
-
-    async def _race(self, first: OpenAttempt, delay: float) -> Sequence[Event]:
-        race = Race(first, self._second, delay=delay, deadline=self._deadline)
+    async def _race(self, hedge: Hedge, first: OpenAttempt, delay: float) -> Sequence[Event]:
+        race = Race(first, partial(hedge.second, first), delay=delay, deadline=self._deadline)
         await race.run()
         events: list[Event] = [AttemptStarted(other.number, other.deployment.name) for other in race.runners[1:]]
         for failed, error in race.failures:
@@ -401,36 +382,12 @@ class Run:
         self.attempt = race.winner
         for loser in [one for one in self._open_attempts if one is not race.winner]:
             loser.overtaken = True
-            self._doubled = loser  # what hedging costs is what the loser costs
+            hedge.doubled = loser
             await self._end(loser, None)
         self._step = self._read
         if race.winner.spoke:
             self._speak(race.winner)
         return [*events, *await self._last(race.winner, race.batch)]
-
-    async def _second(self) -> OpenAttempt | None:
-        """The other deployment of a race, held, if there is one that the budgets of hedging allow."""
-        core, itinerary, loop = self._core, self._itinerary, self._loop
-        assert itinerary is not None
-        assert loop is not None
-        stop = itinerary.beside(core.steady(loop))
-        bound = None if stop is None else first_hold(stop.candidate, self._order.request.service_tier)
-        if stop is None:
-            return None
-        if bound is None or not core.hedges.take(cost_bound=bound):
-            itinerary.spare(stop)
-            return None
-        other: OpenAttempt | None = None
-        try:
-            self._doubled = other = await self._held(stop, Fold(), patient=False)
-        except (TenantError, NoPlaceError):
-            itinerary.spare(stop)
-            return None  # no money for two, or no place: the first goes on alone
-        finally:
-            if other is None:
-                core.hedges.settle(cost_bound=bound, cost=0)
-        self._doubled_bound = bound
-        return other
 
     # -- ends ----------------------------------------------------------------------------------
 
@@ -516,8 +473,8 @@ class Run:
         if record is None:
             return  # nobody was asked
         self.account.add(record, attempt, answers=attempt is self.attempt and attempt.fold is self.fold)
-        if attempt is self._doubled:
-            self._core.hedges.settle(cost_bound=self._doubled_bound, cost=attempt.cost)
+        if self._hedge is not None and attempt is self._hedge.doubled:
+            self._hedge.settle()
         else:
             self._core.hedges.spent(attempt.cost or 0)
         if self._itinerary is not None:

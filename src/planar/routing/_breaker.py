@@ -83,13 +83,18 @@ class Breaker:
         volume, failures = self._window.counts(now)
         return failures / volume if volume else None
 
-    def same_until(self, now: float) -> float:
-        """When `state`, `retry_at` and `error_rate` may say something else, though nothing is reported until then."""
-        until = self._window.same_until(now)
-        for change in (self.retry_at(now), self._open_until):
-            if change is not None and now < change < until:
-                until = change
-        return until
+    def look(self, now: float) -> tuple[float | None, BreakerState, float | None, float]:
+        """`retry_at`, `state` and `error_rate`, and until when they stay so if nothing is reported."""
+        retry_at, opened = self.retry_at(now), self._open_until
+        volume, failures = self._window.counts(now)
+        until = self._window.next_bucket if volume else math.inf
+        if retry_at is not None and retry_at < until:
+            until = retry_at
+        if opened is None:
+            return retry_at, "closed", failures / volume if volume else None, until
+        if now < opened < until:
+            until = opened
+        return retry_at, "open" if now < opened else "half_open", failures / volume if volume else None, until
 
     def begin(self, now: float) -> int:
         """Announce a call, and get the ticket for its report. The first one when half open is the probe."""
@@ -198,11 +203,10 @@ class Window:
             self._turn_to(bucket)
         return sum(self._volumes), sum(self._failures)
 
-    def same_until(self, now: float) -> float:
-        """When the next of its calls will be too old; never, if it counted none."""
-        if not any(self._volumes):
-            return math.inf
-        return (int(now * self._per_second) + 1) / self._per_second
+    @property
+    def next_bucket(self) -> float:
+        """When those who were counted first may be too old."""
+        return (self._bucket + 1) / self._per_second
 
     def _turn_to(self, bucket: int) -> None:
         for step in range(1, min(bucket - self._bucket, BUCKETS) + 1):

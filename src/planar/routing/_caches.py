@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from threading import Lock
 from typing import TypeAlias
 
@@ -27,9 +27,9 @@ Key: TypeAlias = Hashable
 """A tenant together with what tells a conversation, or a beginning that several share, from others."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Topic:
-    """What a call may have in common with earlier ones. The tenant is part of both keys.
+    """What a call may have in common with earlier ones. The tenant is part of both keys. Nothing changes it.
 
     Attributes:
         conversation: The same for every turn of one conversation.
@@ -42,12 +42,19 @@ class Topic:
     shared: int
 
 
-@dataclass(slots=True)
 class _Kept:
-    """Where a beginning is kept: tokens, and until when, by deployment."""
+    """Where a beginning is kept.
 
-    places: dict[str, tuple[int, float]] = field(default_factory=dict[str, tuple[int, float]])
-    last: str | None = None
+    Attributes:
+        places: By deployment, how many tokens, and until when.
+        last: Who gave the conversation's last answer.
+    """
+
+    __slots__ = ("last", "places")
+
+    def __init__(self) -> None:
+        self.places: dict[str, tuple[int, float]] = {}
+        self.last: str | None = None
 
     def note(self, deployment: str, tokens: int, until: float) -> None:
         places = self.places
@@ -58,23 +65,23 @@ class _Kept:
             del places[next(iter(places))]
         places[deployment] = (tokens, until)
 
-    def tokens(self, deployment: str, now: float) -> int:
-        tokens, until = self.places.get(deployment, (0, now))
-        return tokens if now < until else 0
-
 
 _NOTHING = _Kept()
 
 
 class Warmth:
-    """What one call may find in the caches, by deployment. Read it at once: it changes with later calls."""
+    """What one call may find in the caches, by deployment. Read it at once: later calls change it.
+
+    Attributes:
+        last: Who gave the conversation's last answer; `None` if nobody did.
+    """
 
     __slots__ = ("_beginning", "_board", "_conversation", "_now", "last")
 
     def __init__(self, board: CacheBoard, conversation: _Kept, beginning: _Kept, now: float) -> None:
         self._board = board
-        self._conversation = conversation
-        self._beginning = beginning
+        self._conversation = conversation.places
+        self._beginning = beginning.places
         self._now = now
         self.last = conversation.last
 
@@ -85,11 +92,23 @@ class Warmth:
             price: What it lists.
             prompt: Tokens of the whole prompt; never more than these.
         """
-        now = self._now
-        kept = min(prompt, max(self._conversation.tokens(deployment, now), self._beginning.tokens(deployment, now)))
+        turn, shared = self._conversation.get(deployment), self._beginning.get(deployment)
+        if turn is None and shared is None:
+            return 0
+        kept = min(prompt, _there(turn, shared, self._now))
         if kept < LEAST:
             return 0
         return int(kept * self._board.share(deployment, listed=price is not None and price.cached_input is not None))
+
+
+def _there(turn: tuple[int, float] | None, shared: tuple[int, float] | None, now: float) -> int:
+    """Tokens of the longer one that is still kept."""
+    tokens = 0
+    if turn is not None and now < turn[1]:
+        tokens = turn[0]
+    if shared is not None and now < shared[1] and shared[0] > tokens:
+        tokens = shared[0]
+    return tokens
 
 
 class CacheBoard:
@@ -152,12 +171,13 @@ class CacheBoard:
         with self._lock:
             conversation = self._recent(topic.conversation)
             beginning = _NOTHING if topic.beginning is None else self._recent(topic.beginning)
-            there = max(conversation.tokens(deployment, now), beginning.tokens(deployment, now))
-            if cached is not None and min(there, prompt) >= LEAST:
-                self._learn(deployment, min(1.0, cached / min(there, prompt)))
+            if cached is not None and prompt >= LEAST:
+                there = min(prompt, _there(conversation.places.get(deployment), beginning.places.get(deployment), now))
+                if there >= LEAST:
+                    self._learn(deployment, min(1.0, cached / there))
             conversation.note(deployment, prompt + answer if given else prompt, until)
             if beginning is not _NOTHING:
-                beginning.note(deployment, min(topic.shared, prompt), until)
+                beginning.note(deployment, topic.shared, until)
             if given:
                 conversation.last = deployment
 

@@ -8,7 +8,7 @@ from typing import TypeAlias, TypeVar
 
 from planar.errors import PlanarError, ProviderError
 from planar.routing._breaker import Breaker
-from planar.routing._recent import Recent
+from planar.routing._recent import Recent, share_of
 from planar.routing._verdicts import verdict_of
 from planar.types import BreakerPolicy, Health, HedgePolicy
 
@@ -86,7 +86,7 @@ class HealthBoard:
         line = self._lines.get(place)
         if line is None:
             return None
-        (measured,) = line.ttft.quantiles(now, policy.quantile)
+        measured = share_of(line.ttft.ascending(now), policy.quantile)
         if measured is None or len(line.ttft.ascending(now)) < policy.min_samples:
             return None
         return min(max(measured, policy.min_delay), policy.max_delay)
@@ -241,37 +241,34 @@ class _Line:
     def look(self, now: float) -> Health:
         """See how it is doing, and remember that for as long as only its age grows."""
         self.changed = False
-        breaker, reported_at = self.breaker, self.reported_at
-        retry_at = breaker.retry_at(now)
-        ttft_p50, ttft_p95 = self.ttft.quantiles(now, 0.5, 0.95)
-        (latency_p95,) = self.latency.quantiles(now, 0.95)
-        (speed,) = self.speed.quantiles(now, 0.5)
-        auth_failed = self.auth_failed_at is not None
-        age = None if reported_at is None else max(0.0, now - reported_at)
+        retry_at, state, error_rate, until = self.breaker.look(now)
+        first, whole, speed = self.ttft, self.latency, self.speed
+        ttft, latency, speeds = first.ascending(now), whole.ascending(now), speed.ascending(now)
+        until = min(until, first.stale_at, whole.stale_at, speed.stale_at)
+        auth_failed, reported_at, age = self.auth_failed_at is not None, self.reported_at, None
+        if reported_at is not None:
+            age = now - reported_at if now > reported_at else 0.0
+            until = min(until, now + age * STALENESS)
         waiting, waited = self.waits(now)
+        if waited is not None:
+            until = min(until, now + waited * STALENESS)
         seen = Health(
             ok=retry_at is None and not auth_failed,
             message=self.last_error,
-            state=breaker.state(now),
-            error_rate=breaker.error_rate(now),
+            state=state,
+            error_rate=error_rate,
             in_flight=self.in_flight,
             waiting=waiting,
             waited=waited,
-            ttft=self.ttft.last,
-            ttft_p50=ttft_p50,
-            ttft_p95=ttft_p95,
-            latency_p95=latency_p95,
-            tokens_per_second=speed,
+            ttft=first.last,
+            ttft_p50=share_of(ttft, 0.5),
+            ttft_p95=share_of(ttft, 0.95),
+            latency_p95=share_of(latency, 0.95),
+            tokens_per_second=share_of(speeds, 0.5),
             auth_failed=auth_failed,
             retry_at=retry_at,
             age=age,
         )
-        until = min(
-            breaker.same_until(now), self.ttft.same_until(now), self.latency.same_until(now), self.speed.same_until(now)
-        )
-        for passing in (age, waited):
-            if passing is not None:
-                until = min(until, now + passing * STALENESS)
         self.seen_until = now  # for nobody, while the others are being put in place
         self.seen, self.seen_from = seen, now
         self.seen_until = until

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from threading import Lock
 from typing import TypeAlias, TypeVar
 
@@ -21,29 +20,38 @@ Kind: TypeAlias = tuple[str, str, int]
 """The tenant, the model's name as it was asked for, and what shapes the answer: tools, a schema, reasoning, as bits."""
 
 
-@dataclass(slots=True)
-class _Mean:
-    """An average of all answers at first, and of the last ones, the older the less, in the long run."""
+class Mean:
+    """An average: of all answers at first, and in the long run of the last ones, the older the less.
 
-    tokens: float = 0.0
-    count: int = 0
+    Attributes:
+        tokens: The average.
+        count: Of how many answers; it ends at `MEMORY`.
+    """
 
-    def add(self, tokens: int, *, cut: bool) -> None:
-        # One that was cut off would have been at least so long: it never makes answers look shorter.
-        if cut and self.count and tokens < self.tokens:
-            return
-        self.count = min(self.count + 1, MEMORY)
-        self.tokens += (tokens - self.tokens) / self.count
+    __slots__ = ("count", "tokens")
+
+    def __init__(self) -> None:
+        self.tokens = 0.0
+        self.count = 0
+
+    def add(self, tokens: int, cut: bool) -> None:
+        """Take one answer into account, which would have been longer if it was `cut` off."""
+        count, mean = self.count, self.tokens
+        if cut and tokens < mean:
+            return  # it says that the answer had at least so many, and that was expected
+        if count < MEMORY:
+            self.count = count = count + 1
+        self.tokens = mean + (tokens - mean) / count
 
 
 class Lengths:
     """What answers to one kind of call have counted, in all and by deployment."""
 
-    __slots__ = ("_all", "_places")
+    __slots__ = ("_places", "_whole")
 
     def __init__(self) -> None:
-        self._all = _Mean()
-        self._places: dict[str, _Mean] = {}
+        self._whole = Mean()
+        self._places: dict[str, Mean] = {}
 
     def likely(self, deployment: str) -> int:
         """Tokens of the next answer there: always between the shortest and the longest that were seen.
@@ -51,20 +59,22 @@ class Lengths:
         The mean, and not the middle: money is a sum, so the one long answer in ten counts. What a deployment's own
         answers say counts the more of them there are; some models think longer than others.
         """
-        whole, own = self._all.tokens, self._places.get(deployment)
+        mean, own = self._whole.tokens, self._places.get(deployment)
         if own is not None:
-            whole += (own.tokens - whole) * own.count / (own.count + PULL)
-        return int(whole + 0.5)
+            mean += (own.tokens - mean) * own.count / (own.count + PULL)
+        return int(mean + 0.5)
 
-    def learn(self, deployment: str, tokens: int, *, cut: bool) -> None:
-        """Take one answer into account. The caller holds the board's lock."""
-        self._all.add(tokens, cut=cut)
+    def learn(self, tokens: int, *, cut: bool, deployment: str | None = None) -> None:
+        """Take one answer into account. One thread at a time."""
+        self._whole.add(tokens, cut)
+        if deployment is None:
+            return
         own = self._places.get(deployment)
         if own is None:
             if len(self._places) >= PLACES:
                 del self._places[next(iter(self._places))]
-            own = self._places[deployment] = _Mean()
-        own.add(tokens, cut=cut)
+            own = self._places[deployment] = Mean()
+        own.add(tokens, cut)
 
 
 class LengthBoard:
@@ -73,10 +83,10 @@ class LengthBoard:
     Like it are those of the same tenant for the same model name, with or without tools, schema and reasoning as this
     one; where there were none, those of everybody for that model name. It knows counts, never texts.
 
-    It may be used from several threads. Kinds in which nothing was learned for longest are forgotten.
+    It may be used from several threads. What nothing was learned of for longest is forgotten.
 
     Args:
-        capacity: Most kinds that are remembered, and most model names.
+        capacity: Most kinds of call that are remembered, and most model names.
     """
 
     __slots__ = ("_capacity", "_kinds", "_lock", "_models")
@@ -99,16 +109,15 @@ class LengthBoard:
             cut: `max_tokens` ended it.
         """
         with self._lock:
-            _latest(self._kinds, kind, self._capacity).learn(deployment, tokens, cut=cut)
-            _latest(self._models, kind[1], self._capacity).learn(deployment, tokens, cut=cut)
+            self._latest(self._kinds, kind).learn(tokens, cut=cut, deployment=deployment)
+            self._latest(self._models, kind[1]).learn(tokens, cut=cut)
 
-
-def _latest(known: dict[Key, Lengths], key: Key, capacity: int) -> Lengths:
-    """The entry of `key`, moved to the end of those that are kept."""
-    entry = known.pop(key, None)
-    if entry is None:
-        entry = Lengths()
-        if len(known) >= capacity:
-            del known[next(iter(known))]
-    known[key] = entry
-    return entry
+    def _latest(self, known: dict[Key, Lengths], key: Key) -> Lengths:
+        """The entry of `key`, moved to the end of those that are kept."""
+        entry = known.pop(key, None)
+        if entry is None:
+            entry = Lengths()
+            if len(known) >= self._capacity:
+                del known[next(iter(known))]
+        known[key] = entry
+        return entry

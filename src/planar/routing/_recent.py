@@ -16,16 +16,21 @@ class Recent:
 
     Threads may share it: every step that changes it is one step under the GIL. Of two that report at once one may get
     lost, or count as if it came when the other did.
+
+    Attributes:
+        last: The newest, however old.
+        stale_at: When those that were last sorted will be looked through for ones that have become too old.
     """
 
-    __slots__ = ("_count", "_seconds", "_sorted", "_times", "_values", "last")
+    __slots__ = ("_count", "_seconds", "_sorted", "_times", "_values", "last", "stale_at")
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._times: list[float] = []
         self._values: list[float] = []
         self._count = 0
-        self._sorted: tuple[int, float, list[float]] = (0, -math.inf, [])  # up to which, when, and the values
+        self._sorted: tuple[int, list[float]] = (0, [])  # up to which, and the values
+        self.stale_at = -math.inf
         self.last: float | None = None
 
     def add(self, now: float, value: float) -> None:
@@ -42,8 +47,9 @@ class Recent:
 
     def ascending(self, now: float) -> list[float]:
         """Those that are not too old, smallest first. Not to be changed."""
-        until, at, values = self._sorted
-        if (self._count - until) * _STEP >= max(1, len(values)) or (now - at) * _STEP >= self._seconds:
+        until, values = self._sorted
+        new = self._count - until
+        if (new and new * _STEP >= len(values)) or now >= self.stale_at:
             oldest = now - self._seconds
             until = self._count
             values = self._values.copy()
@@ -51,15 +57,11 @@ class Recent:
             if min(times, default=now) < oldest:
                 values = [value for when, value in zip(times, values, strict=False) if when >= oldest]
             values.sort()
-            self._sorted = (until, now, values)
+            self._sorted = (until, values)
+            self.stale_at = now + self._seconds / _STEP
         return values
 
-    def same_until(self, now: float) -> float:
-        """When `quantiles` may say something else, though nothing is added until then; never, if there is nothing."""
-        return self._sorted[1] + self._seconds / _STEP if self._times else math.inf
 
-    def quantiles(self, now: float, *shares: float) -> list[float | None]:
-        """For each share (above 0, at most 1) the smallest measurement that so many do not exceed, if there is any."""
-        values = self.ascending(now)
-        size = len(values)
-        return [values[math.ceil(share * size) - 1] if size else None for share in shares]
+def share_of(ascending: list[float], share: float) -> float | None:
+    """The smallest measurement that so many (above 0, at most 1) do not exceed, if there is any."""
+    return ascending[math.ceil(share * len(ascending)) - 1] if ascending else None
