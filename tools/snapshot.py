@@ -22,6 +22,11 @@ PLACE = Path(__file__).parents[1] / "src/planar/catalog/snapshot.json"
 SAMPLED = ["temperature", "top_p"]
 TIKTOKEN = "the table of models in tiktoken 0.14.0"
 CLAUDE = "platform.claude.com, of the API version 2026-10-21"
+CLAUDE_PAGES = "platform.claude.com/docs/en/models"
+GATEWAY = "vercel.com/ai-gateway/models"
+RUNWARE = "runware.ai/docs/models"
+BOX = "developer.box.com/guides/box-ai/ai-models"
+COMMUNITY = "community.openai.com/t/1110750"
 NAMES = "the vendor's list of models: what is called so makes vectors"
 
 FACTS: Sequence[tuple[str, str, str, dict[str, Any]]] = (
@@ -45,6 +50,19 @@ FACTS: Sequence[tuple[str, str, str, dict[str, Any]]] = (
     # Models from 4.7 on take the default of these and nothing else, whatever the version of the API.
     ("anthropic", "claude-opus-4-[78]", CLAUDE, {"refuses": SAMPLED}),
     ("anthropic", "claude-*-5*", CLAUDE, {"refuses": SAMPLED}),
+    ("anthropic", "claude-opus-5", CLAUDE_PAGES, {"max_output": 128_000}),
+    ("anthropic", "claude-opus-5-5", CLAUDE_PAGES, {"max_output": 128_000}),
+    ("anthropic", "claude-sonnet-5", CLAUDE_PAGES, {"max_output": 128_000}),
+    ("anthropic", "claude-sonnet-5-5", CLAUDE_PAGES, {"max_output": 128_000}),
+    ("anthropic", "claude-fable-5-[12]", CLAUDE_PAGES, {"max_output": 128_000}),
+    # The makers' own pages of these were not at hand; these are of services that sell or serve the model.
+    ("openai", "gpt-5.4", BOX, {"max_output": 128_000}),
+    ("openai", "gpt-5.6-luna", RUNWARE, {"max_output": 128_000}),
+    ("openai", "gpt-6-luna", GATEWAY, {"max_output": 128_000}),
+    ("openai", "o1", COMMUNITY, {"refuses": [*SAMPLED, "logprobs"]}),
+    ("openai", "o1-mini", COMMUNITY, {"refuses": [*SAMPLED, "logprobs"]}),
+    ("openai", "o1-preview", COMMUNITY, {"refuses": [*SAMPLED, "logprobs"]}),
+    ("openai", "o3-mini", COMMUNITY, {"refuses": [*SAMPLED, "logprobs"]}),
 )
 EXCEPT = ("claude-*-4-5", "claude-3-5-*")
 
