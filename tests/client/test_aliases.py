@@ -87,6 +87,22 @@ def test_models_that_only_make_embeddings_are_found_alone_and_not_beside_others(
     assert client.models["vectors"] == ("box:embed-1",)
 
 
+def test_stars_find_what_the_package_knows_of_the_vendor_itself_and_not_of_a_namesake() -> None:
+    client = client_of({"best": ["anthropic:claude-*-5-5"]}, providers=[planar.Anthropic(api_key="k")])
+
+    assert names(client, "best") == [f"anthropic:claude-{kind}-5-5" for kind in ("haiku", "opus", "sonnet")]
+    with pytest.raises(planar.ConfigurationError, match="no known model matches"):
+        client_of({"best": ["anthropic:claude-*-5-5"]}, providers=[open_vendor("anthropic")])
+
+
+def test_what_its_vendor_is_about_to_end_is_found_alone_and_not_beside_others() -> None:
+    models = {"box:old-1": ModelInfo(id="old-1", deprecated=True), "box:new-1": ModelInfo(id="new-1")}
+    aliases = {"any": ["box:*"], "old": ["box:old-*"]}
+    client = client_of(aliases, providers=[open_vendor()], catalog=planar.Catalog(models=models))
+
+    assert client.models == {"any": ("box:new-1",), "old": ("box:old-1",)}
+
+
 # -- wildcards and regexes
 
 
@@ -237,6 +253,21 @@ def test_auto_without_aliases_is_all_that_is_known_and_gives_answers() -> None:
     assert names(client, "auto") == ["local:default", "box:llama-4"]
 
 
+def test_auto_does_not_choose_among_all_that_the_package_knows_the_price_of() -> None:
+    described = planar.Catalog(models={"openai:gpt-6-luna": ModelInfo(id="gpt-6-luna", quality=70)})
+    providers = [planar.OpenAI(api_key="k"), planar.Anthropic(api_key="k")]
+
+    assert names(client_of(providers=providers, catalog=described), "auto") == ["openai:gpt-6-luna"]
+    with pytest.raises(planar.UnknownModelError, match="needs an alias"):
+        client_of(providers=providers).plan("Rivers?", model="auto")
+
+
+def test_auto_has_no_more_than_a_hundred_deployments() -> None:
+    client = client_of(providers=[ScriptedProvider(name="many", models=[f"m{number}" for number in range(300)])])
+
+    assert names(client, "auto") == [f"many:m{number}" for number in range(100)]
+
+
 def test_auto_with_nothing_known_says_what_is_missing() -> None:
     client = client_of(providers=[open_vendor()])
 
@@ -281,6 +312,15 @@ def test_a_model_that_nobody_has_heard_of_is_a_warning_once_and_is_asked_all_the
     assert names(client, "fast") == names(client, "fast") == ["box:llama-4-scuot"]
     assert [(record.name, record.levelname) for record in caplog.records] == [("planar.client", "WARNING")]
     assert "did you mean 'box:llama-4-scout'?" in caplog.text
+
+
+def test_a_slip_of_the_pen_is_found_by_what_the_package_knows(caplog: pytest.LogCaptureFixture) -> None:
+    models = {"fast": ["openai:gpt-6-lnua"], "dated": ["openai:gpt-4o-2024-08-06"]}
+
+    client_of(models, providers=[planar.OpenAI(api_key="k")])
+
+    assert len(caplog.records) == 1
+    assert "did you mean 'openai:gpt-6-luna'?" in caplog.text
 
 
 def test_nothing_is_said_of_a_model_whose_provider_nobody_knows(caplog: pytest.LogCaptureFixture) -> None:

@@ -29,6 +29,7 @@ from planar.types import (
     Candidate,
     ChatRequest,
     Completion,
+    Constraints,
     Embeddings,
     EmbedRequest,
     Health,
@@ -488,6 +489,37 @@ class KeepsEverybody(Ordered):
         return Route(request=route.request, router=route.router, verdicts=tuple(kept))
 
 
+class Obeys(Ordered):
+    """Obeys less than it should: what `known` makes of the request."""
+
+    def plan(self, request: RouteRequest, candidates: Sequence[Candidate]) -> Route:
+        return super().plan(self.known(request), candidates)
+
+    def known(self, request: RouteRequest) -> RouteRequest:
+        return request
+
+
+class KnowsNoPolicies(Obeys):
+    def known(self, request: RouteRequest) -> RouteRequest:
+        return replace(request, policies=())
+
+
+class TakesTheDeepestPolicy(Obeys):
+    def known(self, request: RouteRequest) -> RouteRequest:
+        return replace(request, policies=request.policies[-1:])
+
+
+class KnowsNoPatterns(Obeys):
+    def known(self, request: RouteRequest) -> RouteRequest:
+        free = replace(request.constraints, models=None, excluded_models=frozenset())
+        return replace(request, constraints=free)
+
+
+class LetsAPolicyReplaceTheCall(Obeys):
+    def known(self, request: RouteRequest) -> RouteRequest:
+        return replace(request, constraints=Constraints()) if request.policies else request
+
+
 class TakesAnyStrategy(Ordered):
     def plan(self, request: RouteRequest, candidates: Sequence[Candidate]) -> Route:
         return super().plan(replace(request, strategy=None), candidates)
@@ -528,7 +560,12 @@ class ReturnsAList(Ordered):
         (CountsFromOne, "test_the_order_counts_from_nought_without_a_gap"),
         (GivesNoReason, "test_who_is_dropped_is_told_why"),
         (KeepsEverybody, "test_no_constraint_is_violated"),
+        (KnowsNoPolicies, "test_no_constraint_is_violated"),
+        (TakesTheDeepestPolicy, "test_no_constraint_is_violated"),
+        (KnowsNoPatterns, "test_no_constraint_is_violated"),
+        (LetsAPolicyReplaceTheCall, "test_a_policy_only_takes_away"),
         (KeepsEverybody, "test_a_deployment_has_what_is_needed"),
+        (KnowsNoPolicies, "test_a_deployment_has_what_is_needed"),
         (TakesAnyStrategy, "test_a_strategy_that_it_does_not_know_is_refused"),
         (EmptiesTheList, "test_what_it_is_given_is_not_changed"),
         (LooksAtTheClock, "test_it_reads_no_clock_and_does_no_io"),

@@ -125,11 +125,20 @@ class Catalog:
         # A price that is not known any more must not fall back to what it was.
         return replace(known, price=fresh.price, context_window=fresh.context_window or known.context_window)
 
-    def models_of(self, provider: str) -> tuple[str, ...]:
-        """The models of one provider that the operator describes, in code or in a file."""
+    def models_of(self, provider: str, *, vendor: str | None = None) -> tuple[str, ...]:
+        """The models of one provider that the operator describes, in code or in a file.
+
+        Args:
+            vendor: Whose models are listed after them, as far as the package, or what was refreshed, knows any: among
+                them old ones, and such that give no text.
+        """
         prefix = f"{provider}:"
-        keys = dict.fromkeys((*self._listed, *self._filed))
-        return tuple(key.removeprefix(prefix) for key in keys if key.startswith(prefix))
+        names = [key.removeprefix(prefix) for key in (*self._listed, *self._filed) if key.startswith(prefix)]
+        if vendor is not None:
+            known = [shipped()] if self._snapshot else []
+            known += [] if self._fresh is None else [self._fresh]
+            names += [name for each in known for name in each.models(vendor)]
+        return tuple(dict.fromkeys(names))
 
 
 _OPEN: Final[Mapping[str, Any]] = {

@@ -23,6 +23,8 @@ _KEPT = 4096
 """Names that callers asked for and that are remembered, beside those that the operator wrote."""
 _LONGEST = 512
 """Characters of a name; what is longer names nothing. A regex is tried on no more than this."""
+_MOST = 100
+"""Deployments that `model="auto"` chooses among: the first of them. More would cost more to compare than they save."""
 _SHOWN = 20
 """Names that an error lists."""
 
@@ -86,23 +88,36 @@ class Stock:
         self.models_of = lru_cache(maxsize=None)(self._models_of)
 
     @cached_property
-    def listed(self) -> tuple[Deployment, ...]:
-        """What the providers and the catalog know of: by provider, and within one first what it says of itself."""
-        return tuple([self._deployment(f"{name}:{model}") for name in self.providers for model in self.models_of(name)])
+    def names(self) -> tuple[str, ...]:
+        """Everything that is known: by provider, and within one what it says, the operator, and the package."""
+        return tuple([f"{name}:{model}" for name in self.providers for model in self.models_of(name)])
+
+    @cached_property
+    def described(self) -> tuple[Deployment, ...]:
+        """What the providers and the operator say that there is, and that gives answers."""
+        names = [f"{name}:{model}" for name in self.providers for model in self._served(name, vendor=None)]
+        return tuple([one for name in names if answers((one := self.deployment(name)).info)])
 
     def _models_of(self, name: str) -> tuple[str, ...]:
         """The models that a provider is known to serve."""
+        return self._served(name, vendor=_vendor_of(self.providers[name]))
+
+    def _served(self, name: str, *, vendor: str | None) -> tuple[str, ...]:
         provider = self.providers[name]
-        catalogued = self._catalog.models_of(name)
+        catalogued = self._catalog.models_of(name, vendor=vendor)
         if not isinstance(provider, KnowsModels):
             return catalogued
         served = [model for model in catalogued if provider.describe(model) is not None]
         return tuple(dict.fromkeys((*provider.default_models(), *served)))
 
     def matching(self, pattern: str) -> tuple[Deployment, ...]:
-        """What is known and named by a pattern with stars. What only makes embeddings is not meant beside others."""
-        found = [deployment for deployment in self.listed if stars(pattern, deployment.name) is not None]
-        return tuple([deployment for deployment in found if answers(deployment.info)] or found)
+        """What is known and named by a pattern with stars.
+
+        What only makes embeddings, and what its vendor is about to end, is not meant beside others.
+        """
+        found = [self.deployment(name) for name in self.names if stars(pattern, name) is not None]
+        lasting = [one for one in found if one.info.deprecated is not True] or found
+        return tuple([one for one in lasting if answers(one.info)] or lasting)
 
     def _filled(self, pattern: Pattern, name: str) -> tuple[Deployment, ...]:
         """What a name stands for by a pattern; none if it does not match, or names what no provider serves."""
@@ -145,7 +160,7 @@ class Stock:
     def doubt(self, deployment: Deployment) -> str | None:
         """Why this may be a slip of the pen: other models of its provider are known. New ones appear every day."""
         models = self.models_of(deployment.provider.name)
-        if not models or deployment.model in models:
+        if not models or deployment.model in models or deployment.info != ModelInfo(id=deployment.model):
             return None
         close = difflib.get_close_matches(deployment.model, models, n=1)
         hint = f": did you mean '{deployment.provider.name}:{close[0]}'?" if close else ", and is asked all the same"
@@ -300,11 +315,11 @@ class Deployments:
         hint = f"did you mean {close[0]!r}?" if close else f"write one of {_some(there)}, or provider:model"
         raise UnknownModelError(f"there is no alias {model!r}: {hint}", model=model, known=there)
 
-    def known(self) -> tuple[Deployment, ...]:
-        """All that the providers, the catalog and the aliases name."""
+    def known(self) -> tuple[str, ...]:
+        """The names of all that the providers, the catalog and the aliases name."""
         entries = [entry for scope in self._scopes for each in scope.entries.values() for entry in each]
-        named = [deployment for entry in entries for deployment in entry.known]
-        return tuple({deployment.name: deployment for deployment in (*self.stock.listed, *named)}.values())
+        named = [deployment.name for entry in entries for deployment in entry.known]
+        return tuple(dict.fromkeys((*self.stock.names, *named)))
 
     def _there(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys((*self.aliases, *(deployment.name for deployment in self.usual), AUTO)))
@@ -322,11 +337,15 @@ class Deployments:
 
     @cached_property
     def usual(self) -> tuple[Deployment, ...]:
-        """What `model="auto"` means: all that an alias names, and where the platform has none, what is known."""
+        """What `model="auto"` means: all that an alias names, and where the platform has none, what is described.
+
+        Not what only the package knows of: which of a vendor's hundreds of models still run, which give text, and how
+        good they are, its prices do not say.
+        """
         found = {deployment.name: deployment for scope in self._scopes for deployment in scope.named()}
         if self._open or not found:
-            found.update({deployment.name: deployment for deployment in self.stock.listed if answers(deployment.info)})
-        return tuple(found.values())
+            found.update({deployment.name: deployment for deployment in self.stock.described})
+        return tuple(found.values())[:_MOST]
 
 
 def answers(info: ModelInfo) -> bool:

@@ -191,7 +191,7 @@ class Policies:
             hint = f"did you mean '{close[0]}:{model}'?" if close else "write provider:model, either with stars"
             self.problems.append(f"{of}: {pattern!r} can match no deployment of this client: {hint}")
             return
-        known = [one.name for one in deployments.known()]
+        known = deployments.known()
         vendor, colon, _ = _literal(pattern).partition(":")
         near = [name for name in known if name.startswith(f"{vendor}:")] if colon else known
         if near and not any(fnmatchcase(name, pattern) for name in near):

@@ -14,6 +14,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from typing import ClassVar
 
 import pytest
@@ -73,10 +74,14 @@ candidates = st.lists(
 ).map(_numbered)
 """Up to six deployments of three vendors, no two of one name, with anything known of them or nothing."""
 
+_PATTERNS = st.frozensets(st.sampled_from(["a:*", "*:m0", "b:m[0-3]", "?:m1", "c:m2"]), max_size=2)
+
 constraints = st.builds(
     Constraints,
     vendors=st.none() | st.frozensets(vendors),
     excluded_vendors=st.frozensets(vendors, max_size=1),
+    models=st.none() | _PATTERNS,
+    excluded_models=_PATTERNS,
     regions=st.none() | st.frozensets(st.sampled_from(["eu", "us"])),
     max_cost_usd=st.none() | st.decimals(0, 10, places=2),
     min_quality=_QUALITY,
@@ -85,14 +90,22 @@ constraints = st.builds(
 )
 
 
+policies = st.lists(constraints, max_size=3).map(
+    lambda found: tuple(zip(("the platform", "acme", "acme/search"), found, strict=False))
+)
+"""What the platform and the scopes of a tenant allow, or nothing of the kind."""
+
+
 def requests(*strategies: object) -> st.SearchStrategy[RouteRequest]:
-    """Requests by one of these strategies, with any constraints or none."""
+    """Requests by one of these strategies, with any constraints and policies or none."""
     return st.builds(
         RouteRequest,
         model=st.just("fast"),
         tenant=st.sampled_from(["acme", "acme/search"]),
         strategy=st.sampled_from(strategies),
         constraints=st.just(Constraints()) | constraints,
+        policies=st.just(()) | policies,
+        prefer=st.none() | vendors,
         needs=_NEEDS,
         max_tokens=st.none() | st.integers(1, 200),
         seed=st.integers(0, 3),
@@ -173,13 +186,29 @@ class RouterContract:
     @given(st.data(), candidates)
     @_tried
     def test_no_constraint_is_violated(self, data: st.DataObject, known: list[Candidate]) -> None:
-        """By the first choice or by any fallback; what is not known of a deployment does not pass."""
+        """By the first choice or by any fallback; what is not known of a deployment does not pass.
+
+        Those of the call hold, and those of every policy.
+        """
         request = data.draw(requests(*self.strategies))
 
         route = self._plan(request, known)
 
         for kept in route.order:
             assert _violated(kept, request.constraints) == []
+            for name, policy in request.policies:
+                assert _violated(kept, policy) == [], f"the policy of {name}"
+
+    @given(st.data(), candidates)
+    @_tried
+    def test_a_policy_only_takes_away(self, data: st.DataObject, known: list[Candidate]) -> None:
+        """Who passes with it passes without it, too."""
+        request = replace(data.draw(requests(*self.strategies)), strategy=None)
+
+        narrowed = self._plan(request, known)
+        free = self._plan(replace(request, policies=()), known)
+
+        assert {kept.deployment for kept in narrowed.order} <= {kept.deployment for kept in free.order}
 
     @given(st.data(), candidates)
     @_tried
@@ -191,7 +220,8 @@ class RouterContract:
 
         for kept in route.order:
             has = kept.info.capabilities
-            assert has is None or request.needs | request.constraints.needs <= has
+            needed = request.needs.union(request.constraints.needs, *[policy.needs for _, policy in request.policies])
+            assert has is None or needed <= has
 
     @given(candidates)
     @_tried
@@ -238,6 +268,8 @@ def _violated(kept: Candidate, wanted: Constraints) -> list[str]:
     met = {
         "vendors": wanted.vendors is None or kept.provider in wanted.vendors,
         "excluded_vendors": kept.provider not in wanted.excluded_vendors,
+        "models": wanted.models is None or any(fnmatchcase(kept.deployment, each) for each in wanted.models),
+        "excluded_models": not any(fnmatchcase(kept.deployment, each) for each in wanted.excluded_models),
         "regions": wanted.regions is None or info.region in wanted.regions,
         "local_only": info.local or not wanted.local_only,
         "min_quality": wanted.min_quality is None or (info.quality is not None and info.quality >= wanted.min_quality),
