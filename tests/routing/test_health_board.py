@@ -7,6 +7,7 @@ import math
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -408,3 +409,80 @@ def test_a_quantile_that_is_asked_for_all_the_time_is_at_most_a_sixteenth_behind
         assert any(
             seen == sorted(values[max(0, end - SAMPLES) : end]) for end in range(count, count - 1 - count // 16, -1)
         )
+
+
+def test_speed_is_the_tokens_after_the_first_over_the_time_after_it() -> None:
+    board = HealthBoard()
+    for rate in (10, 20, 40):
+        watch = board.began("a:m", 100)
+        watch.first_token(101)
+        watch.succeeded(103, tokens=1 + 2 * rate)
+
+    assert board.snapshot("a:m", 104).tokens_per_second == 20
+
+
+@pytest.mark.parametrize(("first", "tokens"), [(True, None), (True, 1), (True, 0), (False, 50)])
+def test_a_speed_that_was_not_measured_is_unknown(first: bool, tokens: int | None) -> None:
+    board = HealthBoard()
+    watch = board.began("a:m", 100)
+    if first:
+        watch.first_token(101)
+    watch.succeeded(103, tokens=tokens)
+
+    assert board.snapshot("a:m", 104).tokens_per_second is None
+
+
+reports = st.tuples(
+    st.sampled_from(["answer", "fail", "busy", "auth", "cancel", "begin", "first"]), st.floats(0, 40), st.floats(0, 3)
+)
+
+
+@examples(300)
+@given(st.lists(reports, max_size=30), st.lists(st.floats(0, 100), min_size=1, max_size=20))
+def test_looking_often_shows_what_looking_for_the_first_time_does(
+    calls: list[tuple[str, float, float]], looks: list[float]
+) -> None:
+    policy = BreakerPolicy(consecutive=2, ejection=4)
+    watched, fresh = HealthBoard(policy), HealthBoard(policy)
+    now = 1000.0
+
+    def same() -> None:
+        line = fresh._lines.get("a:m")
+        if line is not None:
+            line.changed = True
+        one, other = watched.snapshot("a:m", now), fresh.snapshot("a:m", now)
+        assert replace(one, age=None) == replace(other, age=None)
+        if other.age is None or one.age is None:
+            assert one.age is other.age
+        else:
+            assert other.age * 0.98 - 1e-6 <= one.age <= other.age + 1e-6
+
+    for kind, pause, seconds in calls:
+        now += pause
+        same()
+        for board in (watched, fresh):
+            report(board, kind, now, seconds)
+        same()
+    for pause in looks:
+        now += pause
+        same()
+
+
+def report(board: HealthBoard, kind: str, now: float, seconds: float) -> None:
+    watch = board.began("a:m", now - seconds)
+    match kind:
+        case "answer":
+            watch.first_token(now - seconds / 2)
+            watch.succeeded(now, tokens=50)
+        case "fail":
+            watch.failed(BROKEN, now)
+        case "busy":
+            watch.failed(RateLimitedError("slow down", retry_after=seconds), now)
+        case "auth":
+            watch.failed(ProviderAuthError("bad key"), now)
+        case "cancel":
+            watch.cancelled()
+        case "first":
+            watch.first_token(now)
+        case _:
+            pass

@@ -177,7 +177,7 @@ class CacheBoard:
                     self._learn(deployment, min(1.0, cached / there))
             conversation.note(deployment, prompt + answer if given else prompt, until)
             if beginning is not _NOTHING:
-                beginning.note(deployment, topic.shared, until)
+                beginning.note(deployment, min(topic.shared, prompt), until)
             if given:
                 conversation.last = deployment
 
