@@ -74,6 +74,16 @@ async def test_an_answer_that_fails_the_check_is_never_seen_and_the_next_deploym
     assert [type(event) for event in events].count(Finish) == 1
 
 
+async def test_a_cascade_may_be_what_the_router_does_with_every_call() -> None:
+    router = planar.CostRouter(unless("No idea"))
+    client = client_of(scripted("No idea", name="small"), scripted("Ebro and Tajo", name="large"), router=router)
+
+    completion = await client.infer("Rivers?", model="any")
+
+    assert completion.text == "Ebro and Tajo"
+    assert completion.route.explain().startswith("any for default, by CostRouter, cascade")
+
+
 async def test_what_was_rejected_is_booked_and_part_of_the_cost_but_not_of_the_usage() -> None:
     client = client_of(scripted("No idea", name="small"), scripted("Ebro and Tajo", name="large"))
 

@@ -169,7 +169,7 @@ def test_a_route_explains_every_candidate_in_a_table() -> None:
 
     lines = CostRouter().plan(request, listed).explain().splitlines()
 
-    assert lines[0] == "fast for acme, by CostRouter"
+    assert lines[0] == "fast for acme, by CostRouter, ordered"
     assert [line.split()[:4] for line in lines[2:4]] == [
         ["1", "b:m", "unknown", "unknown"],
         ["-", "a:m", "unknown", "0.0015"],

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections import Counter
 from dataclasses import replace
 from decimal import Decimal
@@ -412,3 +413,13 @@ def test_the_operators_order_needs_no_estimates() -> None:
     ranking = Ordered().rank(RouteRequest(model="fast", tenant="acme"), Unreadable())  # type: ignore[arg-type]
 
     assert list(ranking.order) == [0, 1]
+
+
+def test_a_route_can_be_pickled_whatever_its_strategy_holds() -> None:
+    router = CostRouter(planar.Cascade(lambda completion: True))
+    route = router.plan(RouteRequest(model="fast", tenant="acme"), [one("a"), one("b")])
+
+    again = pickle.loads(pickle.dumps(route))
+
+    assert again == route
+    assert again.explain() == route.explain()

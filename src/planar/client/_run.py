@@ -211,7 +211,7 @@ class Run:
             # What acts, or may act at the vendor's, must not act twice.
             hold = partial(self._held, fold=None, patient=False)
             self._hedge = Hedge(core, self._itinerary, hold, tier=order.request.service_tier)
-        check = check_of(self.route.request.strategy)
+        check = check_of(self.route.strategy)
         if check is not None:
             self._judge = Judge(
                 check,

@@ -73,6 +73,7 @@ class CostRouter:
             request=request,
             router=self.name,
             settings=self._settings,
+            strategy=strategy,
             candidates=candidates,
             ranking=ranking,
             dropped=dropped,

@@ -32,8 +32,7 @@ def table(route: Route) -> str:
 
 
 def _title(route: Route) -> str:
-    strategy = route.settings.get("strategy") if route.request.strategy is None else route.request.strategy
-    by = route.router if strategy is None else f"{route.router}, {name_of(strategy)}"
+    by = route.router if route.strategy is None else f"{route.router}, {name_of(route.strategy)}"
     return f"{route.request.model} for {route.request.tenant}, by {by}"
 
 
@@ -76,8 +75,6 @@ def _reckoned_with(route: Route) -> list[str]:
 
 def name_of(strategy: object) -> str:
     """What a strategy is called."""
-    if isinstance(strategy, Mapping):
-        return str(cast("JSON", strategy).get("name"))
     return strategy if isinstance(strategy, str) else str(getattr(strategy, "name", type(strategy).__name__))
 
 

@@ -150,6 +150,7 @@ class Route:
         request: What was asked.
         router: Who decided: the router's name.
         settings: With what, as JSON: what `planar.replay` makes the same router of.
+        strategy: What put them in order, where the router has several: what the request named, or the default.
         order: The candidates that remain, first choice first.
     """
 
@@ -166,11 +167,13 @@ class Route:
         "request",
         "router",
         "settings",
+        "strategy",
     )
 
     request: RouteRequest
     router: str
     settings: JSON
+    strategy: object | None
     order: tuple[Candidate, ...]
 
     def __init__(
@@ -181,6 +184,7 @@ class Route:
         self.request = request
         self.router = router
         self.settings = {} if settings is None else settings
+        self.strategy = request.strategy
         self.order = tuple([verdict.candidate for verdict in kept])
         self._candidates = tuple([verdict.candidate for verdict in verdicts])
         self._verdicts: tuple[Verdict, ...] | None = tuple(verdicts)
@@ -198,6 +202,7 @@ class Route:
         request: RouteRequest,
         router: str,
         settings: JSON,
+        strategy: object | None,
         candidates: Sequence[Candidate],
         ranking: Sequence[int],
         dropped: Mapping[int, tuple[str, Reason]],
@@ -220,6 +225,7 @@ class Route:
         route.request = request
         route.router = router
         route.settings = settings
+        route.strategy = strategy
         route.order = tuple([candidates[index] for index in ranking])
         route._candidates = candidates if isinstance(candidates, tuple) else tuple(candidates)
         route._verdicts = None
@@ -276,7 +282,9 @@ class Route:
     __hash__ = None  # type: ignore[assignment]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _of_verdicts, (self.request, self.router, self.verdicts, self.settings)
+        # A strategy may hold what cannot be pickled, such as a check: its name has to do.
+        name = None if self.strategy is None else getattr(self.strategy, "name", self.strategy)
+        return _of_verdicts, (self.request, self.router, self.verdicts, self.settings, name)
 
     def __repr__(self) -> str:
         names = ", ".join(candidate.deployment for candidate in self.order)
@@ -295,8 +303,12 @@ class Route:
         return to_json(self)
 
 
-def _of_verdicts(request: RouteRequest, router: str, verdicts: tuple[Verdict, ...], settings: JSON) -> Route:
-    return Route(request=request, router=router, verdicts=verdicts, settings=settings)
+def _of_verdicts(
+    request: RouteRequest, router: str, verdicts: tuple[Verdict, ...], settings: JSON, strategy: object | None
+) -> Route:
+    route = Route(request=request, router=router, verdicts=verdicts, settings=settings)
+    route.strategy = strategy
+    return route
 
 
 def _said(reason: Reason) -> str:
