@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from decimal import Decimal
 from typing import Any
 
@@ -10,7 +11,8 @@ import anyio
 import pytest
 
 import planar
-from planar.events import AttemptFailed, AttemptStarted, Event, Finish, TextDelta
+from planar.events import AttemptFailed, AttemptStarted, Event, Finish, TextDelta, ToolCallEnd, ToolCallStart
+from planar.protocols import RequestContext
 from planar.testing import ScriptedProvider, Step, pause, virtual_backend
 from planar.types import Completion, Price
 
@@ -72,16 +74,6 @@ async def test_an_answer_that_fails_the_check_is_never_seen_and_the_next_deploym
     assert failed.error.text == "No idea"
     assert not failed.error.retryable
     assert [type(event) for event in events].count(Finish) == 1
-
-
-async def test_a_cascade_may_be_what_the_router_does_with_every_call() -> None:
-    router = planar.CostRouter(unless("No idea"))
-    client = client_of(scripted("No idea", name="small"), scripted("Ebro and Tajo", name="large"), router=router)
-
-    completion = await client.infer("Rivers?", model="any")
-
-    assert completion.text == "Ebro and Tajo"
-    assert completion.route.explain().startswith("any for default, by CostRouter, cascade")
 
 
 async def test_what_was_rejected_is_booked_and_part_of_the_cost_but_not_of_the_usage() -> None:
@@ -320,3 +312,89 @@ async def test_all_that_failed_and_all_that_were_rejected_are_told_when_nobody_i
         planar.AnswerRejectedError,
         planar.ProviderServerError,
     ]
+
+
+async def test_a_cascade_may_be_the_routers_rule_for_all_calls() -> None:
+    client = client_of(
+        scripted("No idea", name="small"),
+        scripted("Ebro", name="large"),
+        router=planar.CostRouter(unless("No idea")),
+    )
+
+    completion = await client.infer("Rivers?", model="any")
+    ordered = await client.infer("Rivers?", model="any", strategy="ordered")
+
+    assert completion.text == "Ebro"
+    assert ordered.text == "No idea"
+
+
+async def test_a_rejection_is_told_to_the_telemetry_as_the_end_of_its_attempt() -> None:
+    ends: list[tuple[int, type[planar.PlanarError] | None]] = []
+
+    class Watching(planar.NullTelemetry):
+        def request(self, context: RequestContext) -> Any:
+            return nullcontext(Observer())
+
+    class Observer:
+        def __getattr__(self, name: str) -> Callable[..., None]:
+            return lambda *_: None
+
+        def attempt_ended(self, number: int, error: planar.PlanarError | None) -> None:
+            ends.append((number, None if error is None else type(error)))
+
+    client = client_of(scripted("No idea", name="small"), scripted("Ebro", name="large"), telemetry=Watching())
+
+    await client.infer("Rivers?", model="any", strategy=unless("No idea"))
+
+    assert ends == [(1, planar.AnswerRejectedError), (2, None)]
+
+
+async def test_tool_calls_are_withheld_and_escalated_too() -> None:
+    asks: list[Step] = [
+        ToolCallStart(0, "c1", "weather"),
+        ToolCallEnd(0, "c1", "weather", '{"city": "Zaragoza"}'),
+        Finish("tool_calls"),
+    ]
+    client = client_of(scripted("I cannot know", name="small"), scripted(asks, name="large"))
+    cascade = planar.Cascade(check=lambda completion: bool(completion.tool_calls), otherwise="ordered")
+    weather = planar.Tool(name="weather", parameters={"type": "object"})
+
+    completion = await client.infer("Weather?", model="any", tools=[weather], strategy=cascade)
+
+    assert completion.text == ""
+    assert [call.name for call in completion.tool_calls] == ["weather"]
+
+
+async def test_an_empty_answer_that_passes_is_an_answer() -> None:
+    client = client_of(scripted([Finish("stop")], name="small"), scripted("Ebro", name="large"))
+
+    completion = await client.infer("Rivers?", model="any", strategy=unless("nothing"))
+
+    assert (completion.text, completion.finish_reason) == ("", "stop")
+    assert completion.timings.ttft is None
+
+
+async def test_where_the_money_does_not_reach_the_next_one_the_call_is_refused_and_says_what_was_rejected() -> None:
+    client = client_of(
+        scripted("No idea", name="small"),
+        scripted("Ebro", name="large", price=Price.per_million(input=1000, output=1000)),
+    )
+    await client.quotas.set_limits("acme", planar.Limit.usd("0.002", per="day"))
+
+    with pytest.raises(planar.QuotaExceededError) as caught:
+        await client.infer("Rivers?", model="any", tenant="acme", max_tokens=20, strategy=unless("No idea"))
+
+    assert isinstance(caught.value.__cause__, planar.AnswerRejectedError)
+    assert [row.deployment for row in await rows_of(client)] == ["small:default"]
+
+
+async def test_an_early_leave_of_a_withheld_answer_has_no_words_and_is_settled() -> None:
+    slow: list[Step] = [TextDelta("Ebro"), pause(10), TextDelta(" and Tajo"), Finish("stop")]
+    client = client_of(scripted(slow, name="small"), scripted("Duero", name="large"))
+    stream = client.stream("Rivers?", model="any", strategy=unless("nothing"))
+
+    async with stream:
+        with anyio.move_on_after(5):
+            async for _ in stream:
+                raise AssertionError("nothing is shown before it was checked")
+    assert [row.flags for row in await rows_of(client)] == [{"cut", "estimated"}]

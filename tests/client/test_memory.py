@@ -233,9 +233,9 @@ async def test_what_is_held_while_a_long_answer_comes_is_not_left_and_comes_back
 async def test_a_rejected_answer_is_in_the_cache_but_was_not_given() -> None:
     client = client_of(said(100, prompt=4000), names=("one", "two"))
     cascade = planar.Cascade(check=lambda completion: False, otherwise="ordered")
-    await client.infer("Rivers? " * 1500, model="any", strategy=cascade)
+    await client.infer("Rivers? " * 2500, model="any", strategy=cascade)
 
-    first, second = client.plan("Rivers? " * 1500, model="any").order
+    first, second = client.plan("Rivers? " * 2500, model="any").order
 
     assert (first.served_last, first.cached_tokens_likely) == (False, 2000)
     assert (second.served_last, second.cached_tokens_likely) == (True, 2050)
