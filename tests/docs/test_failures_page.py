@@ -22,7 +22,13 @@ from planar.errors import (
 from planar.routing import verdict_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "failures.md"
-WORDS = {"failure": "failure", "auth": "asked last for 30 s", "busy": "held back", "ignored": "not counted"}
+WORDS = {
+    "failure": "failure",
+    "auth": "asked last for 30 s",
+    "busy": "held back",
+    "ignored": "not counted",
+    "success": "a success",
+}
 
 
 def rows() -> Iterator[tuple[str, str, str, str]]:
