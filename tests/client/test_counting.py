@@ -127,6 +127,16 @@ async def test_the_vendor_counts_when_asked_and_never_otherwise() -> None:
     assert (estimated.how, vendor.asked) == ("estimate", 1)
 
 
+async def test_a_prompt_is_not_sent_to_be_counted_where_it_may_not_be_sent() -> None:
+    vendor = Vendor("Ebro", name="one")
+    abroad = planar.Constraints(excluded_vendors=frozenset({"one"}))
+    async with client_of(provider=vendor) as client:
+        with pytest.raises(planar.NoRouteError):
+            await client.count_tokens(QUESTION, model="any", ask_vendor=True, constraints=abroad)
+
+    assert vendor.asked == 0
+
+
 async def test_a_vendor_that_only_counts_when_asked_is_asked() -> None:
     async with client_of(provider=Asked("Ebro", name="one")) as client:
         count = await client.count_tokens(QUESTION, model="any", ask_vendor=True)

@@ -283,16 +283,15 @@ class Planar:
             RequestError: The call cannot be right, or no deployment may serve it.
         """
         asked = self._order(prompt, options, whole=False)
-        now = steady_now() if self._core.clock is None else self._core.clock.monotonic()
-        return plan(self._core, asked, now=now)[0]
+        return plan(self._core, asked, now=self._now())[0]
 
     async def count_tokens(
         self, prompt: Prompt, *, ask_vendor: bool = False, **options: Unpack[CallOptions]
     ) -> TokenCount:
         """How many tokens a prompt has, without asking for an answer: counted where that can be, else estimated.
 
-        It counts for one model: the first deployment that `model` stands for. A model in this process counts with its
-        own vocabulary, and is loaded for it. For another no network is used, unless `ask_vendor` is given: its texts
+        It counts for one model: the one that would be asked first. A model in this process counts with its own
+        vocabulary, and is loaded for it. For another no network is used, unless `ask_vendor` is given: its texts
         are counted by `tiktoken` if that is installed and has the model's vocabulary on this machine, and estimated if
         not; `how` says which it was.
 
@@ -303,7 +302,7 @@ class Planar:
             options: See `planar.CallOptions`.
 
         Raises:
-            RequestError: The call cannot be right.
+            RequestError: The call cannot be right, or no deployment may serve it.
             ProviderError: The vendor was asked, and cannot be reached or refused.
 
         Example:
@@ -312,7 +311,11 @@ class Planar:
             print(count.tokens, count.bound, count.how)
             ```
         """
-        return await count_tokens(self._core, self._order(prompt, options, whole=True), ask_vendor=ask_vendor)
+        asked = self._order(prompt, options, whole=True)
+        # What nobody may send there is not sent there to be counted either.
+        route, deployments = plan(self._core, asked, now=self._now())
+        first = deployments[route.order[0].deployment]
+        return await count_tokens(self._core.counting, first, asked.request, ask_vendor=ask_vendor)
 
     async def embed(
         self,
@@ -337,6 +340,9 @@ class Planar:
         asked = replace(self._order("\n".join(texts), options, whole=True), needs=frozenset(("embeddings",)))
         request = EmbedRequest(inputs=texts, dimensions=dimensions, extra_body=asked.request.extra_body)
         return await embed(self._core, asked, request)
+
+    def _now(self) -> float:
+        return steady_now() if self._core.clock is None else self._core.clock.monotonic()
 
     def _order(self, prompt: Prompt, options: CallOptions, *, whole: bool) -> Order:
         if self._core.closed:

@@ -19,8 +19,7 @@ from planar.types import TokenCount
 
 if TYPE_CHECKING:
     from planar.catalog._tiktoken import TextCounter
-    from planar.client._core import Core
-    from planar.client._order import Order
+    from planar.client._deployments import Deployment
     from planar.types import ChatRequest
 
 _MOST_ON_THE_WAY = 2_048
@@ -110,15 +109,15 @@ class Counting:
             _log.warning("prompts for %s are estimated: %s", tokenizer, error)
 
 
-async def count_tokens(core: Core, order: Order, *, ask_vendor: bool) -> TokenCount:
-    """How many tokens the prompt has for the first deployment that the order's model stands for.
+async def count_tokens(
+    counting: Counting, deployment: Deployment, request: ChatRequest, *, ask_vendor: bool
+) -> TokenCount:
+    """How many tokens the prompt has for this deployment.
 
     Raises:
-        UnknownModelError: The model names nothing here.
         PlanarError: Who was asked could not count it.
     """
-    deployment = core.deployments.resolve(order.model)[0]
-    info, request, name = deployment.info, order.request, deployment.name
+    info, name = deployment.info, deployment.name
     if info.local and deployment.counter is not None:
         tokens = await deployment.counter.count_tokens(request, model=deployment.model)
         return TokenCount(tokens=tokens, bound=tokens, exact=True, how="vocabulary", deployment=name)
@@ -132,7 +131,7 @@ async def count_tokens(core: Core, order: Order, *, ask_vendor: bool) -> TokenCo
         if count is not None:
             tokens = await count(request, model=deployment.model)
             return TokenCount(tokens=tokens, bound=max(tokens, bound), exact=False, how="vendor", deployment=name)
-    counter = None if info.tokenizer is None else await core.counting.wait_for(info.tokenizer)
+    counter = None if info.tokenizer is None else await counting.wait_for(info.tokenizer)
     if counter is None:
         return TokenCount(tokens=prompt.likely_of(info), bound=bound, exact=False, how="estimate", deployment=name)
     texts = texts_of(request)
