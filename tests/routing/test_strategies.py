@@ -34,6 +34,10 @@ healths = st.builds(
     auth_failed=st.booleans(),
     age=st.none() | st.floats(0, 3600),
     in_flight=st.integers(0, 9),
+    waiting=st.integers(0, 3),
+    waited=st.none() | st.floats(0, 60),
+    ttft_p95=st.none() | st.floats(0.001, 60),
+    error_rate=st.none() | st.floats(0, 1),
 )
 
 
@@ -188,11 +192,42 @@ def test_a_cache_that_has_the_prompt_makes_the_dearer_one_cheaper() -> None:
     assert order(plan("cheapest", cold, replace(warm, cached_tokens_likely=0))) == "ab"
 
 
-def test_who_was_never_measured_stands_before_the_slower_half() -> None:
+def test_who_was_never_measured_is_asked_next_but_not_by_everybody_at_once() -> None:
     slow, quick = one("a", health=Health(ttft_p50=3.0)), one("b", health=Health(ttft_p50=0.2))
-    fair, new = one("c", health=Health(ttft_p50=1.0)), one("d")
+    new, asked = one("c"), one("d", health=Health(in_flight=8))
 
-    assert order(plan("fastest", slow, quick, new, fair)) == "bdca"
+    assert order(plan("fastest", slow, quick, new, asked)) == "cbda"
+
+
+def test_where_calls_wait_longer_than_they_used_to_a_first_token_is_expected_later() -> None:
+    quick = Health(ttft_p50=0.2, ttft_p95=9.0)
+    slower = one("b", health=Health(ttft_p50=0.5))
+
+    begun = plan("fastest", one("a", health=replace(quick, waiting=1, waited=0.1)), slower)
+    late = plan("fastest", one("a", health=replace(quick, waiting=1, waited=0.3)), slower)
+
+    assert (order(begun), order(late)) == ("ab", "ba")
+
+
+def test_failures_take_the_time_of_asking_somebody_else() -> None:
+    quick = one("a", health=Health(ttft_p50=0.4, error_rate=0.3))
+    sound = one("b", health=Health(ttft_p50=0.7))
+
+    found = plan("fastest", quick, sound)
+
+    assert order(found) == "ba"
+
+
+def test_where_answers_have_stopped_coming_nobody_else_is_sent_for_cheapness() -> None:
+    stopped = Health(ttft_p50=0.5, ttft_p95=1.5, waiting=2, waited=1.6)
+    cheap, dear = Price(input=1, output=1), Price(input=9, output=9)
+
+    found = plan("cheapest", one("a", price=cheap, health=stopped), one("b", price=dear))
+    single = plan("cheapest", one("a", price=cheap, health=replace(stopped, waiting=1)), one("b", price=dear))
+
+    assert order(found) == "ba"
+    assert found.verdicts[0].detail == "left alone for now: 2 calls wait for a first token, 1.6 s"
+    assert order(single) == "ab"
 
 
 def test_the_whole_answer_may_be_what_has_to_be_fast() -> None:

@@ -6,10 +6,14 @@ from collections.abc import Sequence
 from statistics import median_low
 
 from planar.catalog import expected_cost
-from planar.types import NANO, Candidate
+from planar.types import NANO, Candidate, Health
 
 FIRST_TOKEN = 1.0
 """Seconds to the first token that are assumed while no candidate was ever measured."""
+UNSEEN = 0.5
+"""Of the best candidate's time, what is thought of one that was never measured."""
+MOST_ERRORS = 0.9
+"""Failures among the calls beyond which more make no difference; the breaker knows better by then."""
 SPEED = 50.0
 """Tokens per second that are assumed while no candidate was ever measured."""
 
@@ -17,8 +21,8 @@ SPEED = 50.0
 class Estimates:
     """Figures for the candidates that passed the filters: a column each, made when a strategy asks for it.
 
-    What is unknown is `None`. In `waits` and `times` it is what the middle of the others takes: so who was never asked
-    comes before the slower half of them, and gets measured.
+    What is unknown is `None`, but `waits` and `times` leave no gaps: who was never asked is thought to be fast, less so
+    with each call that already finds out, and so gets measured.
 
     Attributes:
         candidates: Whom they are of, in the operator's order.
@@ -45,8 +49,10 @@ class Estimates:
         return [one.info.quality if one.quality is None else one.quality for one in self.candidates]
 
     def waits(self) -> list[float]:
-        """Expected seconds to the first token."""
-        return _filled([one.health.ttft_p50 for one in self.candidates], FIRST_TOKEN)
+        """Expected seconds until a first token comes, from somebody else where this one fails."""
+        healths = [one.health for one in self.candidates]
+        best = min([health.ttft_p50 for health in healths if health.ttft_p50 is not None], default=FIRST_TOKEN)
+        return [_wait(health, best) for health in healths]
 
     def times(self) -> list[float]:
         """Expected seconds in all."""
@@ -71,6 +77,25 @@ class Estimates:
             "ttft": first,
             "seconds": [None if a is None or b is None else a + b for a, b in zip(first, rest, strict=True)],
         }
+
+
+def is_silent(health: Health) -> bool:
+    """Whether so many calls wait there for so long that answers seem to have stopped coming."""
+    usual = health.ttft_p95
+    return health.waiting > 1 and usual is not None and health.waited is not None and health.waited > usual
+
+
+def _wait(health: Health, best: float) -> float:
+    """Expected seconds until a first token comes from here, or from the `best`, who is asked where this one fails."""
+    seconds, waited, errors = health.ttft_p50, health.waited, health.error_rate
+    if seconds is None:
+        seconds = best * UNSEEN * (1 + health.in_flight)
+    if waited is not None and 2 * waited > seconds:
+        seconds = 2 * waited  # they are in the middle of their waits, if answers still come at all
+    if errors:
+        failing = min(errors, MOST_ERRORS)
+        seconds = (seconds + failing * best) / (1 - failing)
+    return seconds
 
 
 def _cost(one: Candidate) -> int | None:

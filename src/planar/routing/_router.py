@@ -7,7 +7,7 @@ from functools import partial
 from typing import ClassVar
 
 from planar.errors import ConfigurationError, InvalidRequestError
-from planar.routing._estimates import Estimates
+from planar.routing._estimates import Estimates, is_silent
 from planar.routing._filters import sieve
 from planar.routing._strategies import (
     Balanced,
@@ -29,8 +29,9 @@ AUTO = "auto"
 class CostRouter:
     """Drops what a policy, a constraint or the request itself excludes, estimates the rest, and puts them in order.
 
-    Those of the preferred vendor come first; those that are left alone for now, after failures or because they asked
-    for it, and those that the prompt may not fit, come last: a deployment that fails is better than none.
+    Those of the preferred vendor come first; those that are left alone for now, after failures, because they asked for
+    it or because answers seem to have stopped coming, and those that the prompt may not fit, come last: a deployment
+    that fails is better than none.
 
     Args:
         strategy: For calls that name none. Without one the alias's order holds, and `"balanced"` for `model="auto"`.
@@ -121,7 +122,7 @@ def _asked_last(
         health, window = one.health, one.info.context_window
         if health.retry_at is not None:
             late[index] = (True, health.retry_at)
-        elif health.auth_failed and health.age is not None and health.age < AUTH_SECONDS:
+        elif (health.auth_failed and health.age is not None and health.age < AUTH_SECONDS) or is_silent(health):
             late[index] = (True, 0.0)
         elif window is not None and one.input_tokens_likely + room > window:
             late[index] = (False, 0.0)
@@ -134,4 +135,6 @@ def _asked_last(
 
 
 def _left_alone(health: Health) -> Reason:
+    if health.retry_at is None and is_silent(health):
+        return "left alone for now: {} calls wait for a first token, {:.2g} s", health.waiting, health.waited
     return "left alone for now: {}", health.message or health.state
