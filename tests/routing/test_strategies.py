@@ -13,18 +13,30 @@ from hypothesis import strategies as st
 
 import planar
 from effort import examples
-from planar.catalog import expected_cost
+from planar.catalog import expected_cost, expected_costs
 from planar.routing import CostRouter, Ordered, Ranking, replay
 from planar.testing.routers import candidates as listed
 from planar.testing.routers import constraints
-from planar.types import NANO, Candidate, Constraints, Health, ModelInfo, Price, RouteRequest
+from planar.types import NANO, Candidate, Constraints, Health, ModelInfo, Price, PriceStep, RouteRequest
 
-prices = st.none() | st.builds(
-    Price,
-    input=st.integers(0, 10**7),
-    output=st.integers(0, 10**7),
-    cached_input=st.none() | st.integers(0, 10**6),
-    call=st.integers(0, 10**6),
+flat = {
+    "input": st.integers(0, 10**7),
+    "output": st.integers(0, 10**7),
+    "cached_input": st.none() | st.integers(0, 10**6),
+    "call": st.integers(0, 10**6),
+}
+prices = (
+    st.none()
+    | st.builds(Price, **flat)
+    | st.builds(
+        Price,
+        **flat,
+        compute_second=st.integers(0, 10**6),
+        compute_ms_per_token=st.integers(1, 1000),
+        steps=st.builds(PriceStep, above=st.integers(0, 10**5), price=st.builds(Price, **flat)).map(
+            lambda step: (step,)
+        ),
+    )
 )
 healths = st.builds(
     Health,
@@ -48,9 +60,9 @@ def estimated(draw: st.DrawFn) -> list[Candidate]:
         replace(
             each,
             info=replace(each.info, price=draw(prices)),
-            input_tokens_likely=draw(st.integers(0, 10**5)),
+            input_tokens_likely=draw(st.integers(10**2, 10**5)),
             output_tokens_likely=draw(st.integers(0, 10**4)),
-            cached_tokens_likely=draw(st.integers(0, 10**5)),
+            cached_tokens_likely=draw(st.integers(0, 10**2)),
             served_last=draw(st.booleans()),
             quality=draw(st.none() | st.floats(0, 100)),
             health=draw(healths),
@@ -150,6 +162,12 @@ def _likely(one: Candidate) -> int:
         cached_tokens=one.cached_tokens_likely,
         output_tokens=one.output_tokens_likely,
     )
+
+
+@given(estimated())
+@examples(100)
+def test_costs_that_are_reckoned_at_once_are_those_that_are_reckoned_one_by_one(known: list[Candidate]) -> None:
+    assert expected_costs(known) == [None if one.info.price is None else _likely(one) for one in known]
 
 
 @given(requests, estimated())

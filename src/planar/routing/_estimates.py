@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import median_low
 
-from planar.catalog import expected_cost
+from planar.catalog import expected_costs
 from planar.types import NANO, Candidate, Health
 
 FIRST_TOKEN = 1.0
@@ -38,11 +38,11 @@ class Estimates:
 
     def costs(self) -> list[int | None]:
         """Likely nano-USD of the call, what the cache is expected to have at its own rate."""
-        return [_cost(one) for one in self.candidates]
+        return expected_costs(self.candidates)
 
     def cost(self, row: int) -> int | None:
         """One of `costs`."""
-        return _cost(self.candidates[row])
+        return expected_costs((self.candidates[row],))[0]
 
     def qualities(self) -> list[float | None]:
         """0 to 100: for this prompt, where somebody has said, or in general."""
@@ -52,7 +52,12 @@ class Estimates:
         """Expected seconds until a first token comes, from somebody else where this one fails."""
         healths = [one.health for one in self.candidates]
         best = min([health.ttft_p50 for health in healths if health.ttft_p50 is not None], default=FIRST_TOKEN)
-        return [_wait(health, best) for health in healths]
+        return [
+            seconds
+            if (seconds := health.ttft_p50) is not None and health.waited is None and not health.error_rate
+            else _wait(health, best)
+            for health in healths
+        ]
 
     def times(self) -> list[float]:
         """Expected seconds in all."""
@@ -96,18 +101,6 @@ def _wait(health: Health, best: float) -> float:
         failing = min(errors, MOST_ERRORS)
         seconds = (seconds + failing * best) / (1 - failing)
     return seconds
-
-
-def _cost(one: Candidate) -> int | None:
-    price = one.info.price
-    if price is None:
-        return None
-    return expected_cost(
-        price,
-        input_tokens=one.input_tokens_likely,
-        cached_tokens=one.cached_tokens_likely,
-        output_tokens=one.output_tokens_likely,
-    )
 
 
 def _filled(measured: Sequence[float | None], fallback: float) -> list[float]:

@@ -122,7 +122,9 @@ def _asked_last(
         health, window = one.health, one.info.context_window
         if health.retry_at is not None:
             late[index] = (True, health.retry_at)
-        elif (health.auth_failed and health.age is not None and health.age < AUTH_SECONDS) or is_silent(health):
+        elif (health.auth_failed and health.age is not None and health.age < AUTH_SECONDS) or (
+            health.waiting > 1 and is_silent(health)
+        ):
             late[index] = (True, 0.0)
         elif window is not None and one.input_tokens_likely + room > window:
             late[index] = (False, 0.0)
