@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from planar._version import __version__
-from planar.cli import _books, _chat, _models
+from planar.cli import _books, _chat, _models, _whatif
 from planar.errors import PlanarError
 
 
@@ -19,6 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _chat.add_to(commands)
     _models.add_to(commands)
     _books.add_to(commands)
+    _whatif.add_to(commands)
     chosen = parser.parse_args(arguments)
     try:
         return int(chosen.run(chosen))

@@ -48,7 +48,7 @@ def add_to(commands: Commands) -> None:
         epilog=_TIMES + _USAGE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    _add_span(usage)
+    add_span(usage)
     usage.add_argument(
         "--by",
         type=_words,
@@ -65,15 +65,17 @@ def add_to(commands: Commands) -> None:
         epilog=_TIMES + _LEDGER,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    _add_span(ledger)
+    add_span(ledger)
     ledger.add_argument("--format", choices=get_args(ExportFormat), default="jsonl", help="default: jsonl")
     ledger.add_argument("--source", default=SOURCE, metavar="URI", help="of CloudEvents: a URI that names this ledger")
     ledger.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to (default: standard output)")
     ledger.set_defaults(run=_run_ledger)
 
 
-def _add_span(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--store", required=True, metavar="URL", help="the store's URL, such as sqlite:///planar.db")
+def add_span(parser: argparse.ArgumentParser, *, store_required: bool = True) -> None:
+    """Add what says which rows of which store."""
+    help_text = "the store's URL, such as sqlite:///planar.db"
+    parser.add_argument("--store", required=store_required, metavar="URL", help=help_text)
     parser.add_argument("--tenant", help="this tenant and its children (default: everybody)")
     parser.add_argument("--since", metavar="TIME", help="from this time on")
     parser.add_argument("--until", metavar="TIME", help="up to this time, which is not included")
@@ -125,7 +127,8 @@ def _store_at(url: str) -> QuotaStore:
 
 
 @asynccontextmanager
-async def _opened(url: str) -> AsyncGenerator[QuotaStore]:
+async def opened(url: str) -> AsyncGenerator[QuotaStore]:
+    """The store of a URL, for as long as the block runs."""
     store = _store_at(url)
     try:
         yield store
@@ -136,7 +139,7 @@ async def _opened(url: str) -> AsyncGenerator[QuotaStore]:
 def _run_usage(arguments: argparse.Namespace) -> int:
     async def run() -> int:
         span = Span.of(arguments)
-        async with _opened(arguments.store) as store:
+        async with opened(arguments.store) as store:
             await print_usage(store, span, by=arguments.by, as_json=arguments.json)
         return 0
 
@@ -154,7 +157,7 @@ async def print_usage(store: QuotaStore, span: Span, *, by: Sequence[GroupBy], a
     rows = [[*_words_of(group, by).values(), *map(str, _sums(group).values())] for group in groups]
     sums = [str(figure) for figure in _sums(total).values()]
     footer = [*["total", *[""] * len(by)][: len(by)], *sums]
-    _print_table([*by, *_sums(total)], rows if by else [sums], footer)
+    print_rows([*by, *_sums(total)], rows if by else [sums], footer)
 
 
 async def _usage(
@@ -187,7 +190,7 @@ def _shown(value: object) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in str(value))
 
 
-def _print_table(header: Sequence[str], rows: Iterable[Sequence[str]], footer: Sequence[str]) -> None:
+def print_rows(header: Sequence[str], rows: Iterable[Sequence[str]], footer: Sequence[str]) -> None:
     """A terminal gets a table with the sum below it; a pipe gets what `cut` and `sort` understand."""
     if sys.stdout.isatty():
         try:
@@ -204,7 +207,7 @@ def _print_table(header: Sequence[str], rows: Iterable[Sequence[str]], footer: S
 def _run_ledger(arguments: argparse.Namespace) -> int:
     async def run(sink: IO[bytes]) -> None:
         span = Span.of(arguments)
-        async with _opened(arguments.store) as store:
+        async with opened(arguments.store) as store:
             await write_ledger(store, span, sink, format=arguments.format, source=arguments.source)
 
     try:
