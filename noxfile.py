@@ -130,6 +130,13 @@ def prices(session: nox.Session) -> None:
 
 
 @nox.session
+def qualityroute(session: nox.Session) -> None:
+    """Cost against accuracy with a quality table, on recorded answers: makes the tables and the plot of its page."""
+    session.install("-q", *CONSTRAINTS, "-e", ".", "matplotlib", "numpy")
+    session.run("python", "benchmarks/qualityroute.py", "--docs", "docs/explanation")
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """A real model streams its answer through Planar, and two tenants share it until one has spent its budget."""
     session.install("-q", *CONSTRAINTS, "-e", ".[llamacpp]", env=BUILD)

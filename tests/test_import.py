@@ -53,22 +53,21 @@ HEAVY = {
 }
 
 PUBLIC = """
-    AbortPolicy Alert AnswerRejectedError
-    Anthropic Attempt AttemptFailed AttemptStarted Audio Balanced BreakerPolicy CacheHint
-    CallOptions Cascade Catalog ChatRequest Citation CitedSource ClosedError Completion ConfigurationError
-    Constraints ContentFilteredError ContextLengthError CostRouter DeadlineExceededError Embeddings EmbedRequest
-    Event Fastest File Finish FinishReason Gemini Health HedgePolicy Image InvalidRequestError LedgerEntry Limit
-    LimitCount LlamaCpp MemoryQuotaStore Message MissingExtraError ModelFileError ModelInfo ModelNotFoundError
-    NoPlaceError NoRouteError Notice NullTelemetry Ollama Opaque OpenAI OpenAICompatible OutputInvalidError
-    OverloadedError Planar PlanarError PostgresQuotaStore Price Provider ProviderAuthError ProviderConnectionError
-    ProviderError ProviderPermissionError ProviderProtocolError ProviderQuotaError ProviderServerError
-    ProviderTimeoutError QueuePolicy QuotaExceededError QuotaStore RateLimitedError Reasoning ReasoningDelta
-    RedisQuotaStore Refusal RefusalDelta RequestError ResilientQuotaStore Resumed RetryPolicy Route
-    RouteExhaustedError Router RouteSelected RoutingPolicy Secret SlabQuotaStore SQLiteQuotaStore Sticky StoreError
-    Stream StreamInterruptedError Telemetry TenantError Text TextDelta Timeouts Timings TokenCount TokenLogprob Tool
-    ToolCall ToolCallDelta ToolCallEnd ToolCallStart ToolChoice ToolResult TruncatedStreamError UnknownModelError
-    UnknownPriceError UnknownTenantError UnsupportedError Usage UsageGroup UsageReport UsageReported Weighted replay
-    __version__
+    AbortPolicy Alert AnswerRejectedError Anthropic Assumptions Attempt AttemptFailed AttemptStarted Audio Balanced
+    BreakerPolicy CacheHint CallOptions Cascade Catalog ChatRequest Citation CitedSource ClosedError Completion
+    ConfigurationError Constraints ContentFilteredError ContextLengthError CostRouter DeadlineExceededError
+    Embeddings EmbedRequest Event Fastest File Finish FinishReason Gemini GradedPrompt Health HedgePolicy Image
+    InvalidRequestError LedgerEntry Limit LimitCount LlamaCpp MemoryQuotaStore Message MissingExtraError
+    ModelFileError ModelInfo ModelNotFoundError NoPlaceError NoRouteError Notice NullTelemetry Ollama Opaque OpenAI
+    OpenAICompatible OutputInvalidError OverloadedError Planar PlanarError PostgresQuotaStore Price Provider
+    ProviderAuthError ProviderConnectionError ProviderError ProviderPermissionError ProviderProtocolError
+    ProviderQuotaError ProviderServerError ProviderTimeoutError QualityTable QueuePolicy QuotaExceededError
+    QuotaStore RateLimitedError Reasoning ReasoningDelta RedisQuotaStore Refusal RefusalDelta RequestError
+    ResilientQuotaStore Resumed RetryPolicy Route RouteExhaustedError Router RouteSelected RoutingPolicy Secret
+    SlabQuotaStore SQLiteQuotaStore Sticky StoreError Stream StreamInterruptedError Telemetry TenantError Text
+    TextDelta Timeouts Timings TokenCount TokenLogprob Tool ToolCall ToolCallDelta ToolCallEnd ToolCallStart
+    ToolChoice ToolResult TruncatedStreamError UnknownModelError UnknownPriceError UnknownTenantError
+    UnsupportedError Usage UsageGroup UsageReport UsageReported Weighted WhatIf replay whatif __version__
 """
 
 MODULE_OF_EXTRA = {

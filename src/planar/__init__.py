@@ -16,7 +16,10 @@ from planar._version import __version__
 TYPE_CHECKING = False  # as type checkers read it, without the 10 ms that `typing` takes to load
 
 if TYPE_CHECKING:
+    from planar.catalog import Assumptions as Assumptions
     from planar.catalog import Catalog as Catalog
+    from planar.catalog import WhatIf as WhatIf
+    from planar.catalog import whatif as whatif
     from planar.client import CallOptions as CallOptions
     from planar.client import Planar as Planar
     from planar.client import Stream as Stream
@@ -198,6 +201,8 @@ if TYPE_CHECKING:
     from planar.routing import (
         Fastest as Fastest,
     )
+    from planar.routing import GradedPrompt as GradedPrompt
+    from planar.routing import QualityTable as QualityTable
     from planar.routing import (
         Sticky as Sticky,
     )
@@ -339,7 +344,7 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
-    "planar.catalog": ("Catalog",),
+    "planar.catalog": ("Assumptions", "Catalog", "WhatIf", "whatif"),
     "planar.client": ("CallOptions", "Planar", "Stream"),
     "planar.errors": (
         "AnswerRejectedError",
@@ -408,7 +413,17 @@ _HOMES = {
     "planar.quotas.resilient": ("ResilientQuotaStore",),
     "planar.quotas.slabs": ("SlabQuotaStore",),
     "planar.quotas.sqlite": ("SQLiteQuotaStore",),
-    "planar.routing": ("Balanced", "Cascade", "CostRouter", "Fastest", "Sticky", "Weighted", "replay"),
+    "planar.routing": (
+        "Balanced",
+        "Cascade",
+        "CostRouter",
+        "Fastest",
+        "GradedPrompt",
+        "QualityTable",
+        "Sticky",
+        "Weighted",
+        "replay",
+    ),
     "planar.telemetry": ("NullTelemetry",),
     "planar.types": (
         "AbortPolicy",

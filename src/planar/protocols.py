@@ -210,6 +210,18 @@ class ChecksAnswers(Protocol):
         ...
 
 
+@runtime_checkable
+class QualityModel(Protocol):
+    """Knows how well deployments will answer a prompt. `planar.QualityTable` is one."""
+
+    def predict(self, text: str, *, label: str | None = None) -> Mapping[str, float]:
+        """The quality of each deployment's answer, 0 to 100; one that it knows nothing of is left out.
+
+        Asked at plan time with what the caller wrote: no I/O, the same for the same, and a fraction of a millisecond.
+        """
+        ...
+
+
 class QuotaStore(Protocol):
     """Remembers what each tenant has spent and what it has promised to spend.
 

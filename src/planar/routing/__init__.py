@@ -12,6 +12,7 @@ from planar.routing._fair import FairPlaces, NoRoom, Ticket
 from planar.routing._headroom import HeadroomBoard
 from planar.routing._health import HealthBoard, Place, Watch
 from planar.routing._lengths import ASSUMED, Kind, LengthBoard, Lengths
+from planar.routing._quality import GradedPrompt, QualityTable
 from planar.routing._replay import replay
 from planar.routing._router import CostRouter
 from planar.routing._strategies import (
@@ -40,6 +41,7 @@ __all__ = [
     "Estimates",
     "FairPlaces",
     "Fastest",
+    "GradedPrompt",
     "HeadroomBoard",
     "HealthBoard",
     "HedgeBudget",
@@ -52,6 +54,7 @@ __all__ = [
     "Pinned",
     "Place",
     "Quality",
+    "QualityTable",
     "Ranking",
     "RetryBudget",
     "Sticky",
