@@ -239,3 +239,36 @@ async def test_a_rejected_answer_is_in_the_cache_but_was_not_given() -> None:
 
     assert (first.served_last, first.cached_tokens_likely) == (False, 2000)
     assert (second.served_last, second.cached_tokens_likely) == (True, 2050)
+
+
+def test_a_quality_table_is_asked_with_the_question_and_its_label_and_decides_by_prompt() -> None:
+    asked: list[tuple[str, str | None]] = []
+
+    class Grader:
+        def predict(self, text: str, *, label: str | None = None) -> dict[str, float]:
+            asked.append((text, label))
+            return {"two:default": 90.0, "one:default": 40.0}
+
+    client = client_of(said(10), names=("one", "two"), quality=Grader())
+    conversation = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Hello"},
+        {"role": "assistant", "content": "Hello"},
+        {"role": "user", "content": "Prove it."},
+    ]
+
+    route = client.plan(conversation, model="any", strategy="quality", metadata={"label": "maths"})
+
+    assert asked == [("Prove it.", "maths")]
+    assert [(one.deployment, one.quality) for one in route.order] == [("two:default", 90.0), ("one:default", 40.0)]
+
+
+def test_chance_is_new_for_each_call_and_repeated_by_a_seed() -> None:
+    client = client_of(said(10), names=("one", "two"))
+    weights = planar.Weighted({"one:default": 1, "two:default": 1})
+
+    firsts = {client.plan("Rivers?", model="any", strategy=weights).order[0].deployment for _ in range(64)}
+    seeded = {client.plan("Rivers?", model="any", strategy=weights, seed=3).order[0].deployment for _ in range(64)}
+
+    assert firsts == {"one:default", "two:default"}
+    assert len(seeded) == 1

@@ -23,7 +23,7 @@ from planar.client._places import Queues
 from planar.client._policies import Policies, checked
 from planar.client._stream import Stream
 from planar.errors import ClosedError, ConfigurationError, InvalidRequestError, OutputInvalidError
-from planar.protocols import Clock, Provider, QuotaStore, Router, Telemetry, UsesTransport
+from planar.protocols import Clock, Provider, QualityModel, QuotaStore, Router, Telemetry, UsesTransport
 from planar.quotas import MemoryQuotaStore, open_store
 from planar.routing import CostRouter, HealthBoard, HedgeBudget
 from planar.telemetry import NullTelemetry, guarded
@@ -65,6 +65,9 @@ class Planar:
             memory, without limits, unless told otherwise.
         telemetry: Who watches; nobody, unless told otherwise. What it raises hurts no call.
         catalog: Prices and descriptions of models, the operator's own figures first.
+        quality: How well each deployment will answer a prompt, such as a `planar.QualityTable`. It is asked with the
+            last message of the user, and with `metadata["label"]` if there is one; strategies then go by what it says
+            instead of by `ModelInfo.quality`.
         transport: The HTTP library for providers that were not given a client of the caller's own.
         retry: How often a call is tried, and how long it waits in between.
         breaker: When a deployment that keeps failing is left alone, and for how long.
@@ -102,6 +105,7 @@ class Planar:
         quotas: QuotaStore | str | None = None,
         telemetry: Telemetry | None = None,
         catalog: Catalog | None = None,
+        quality: QualityModel | None = None,
         transport: TransportName = "httpx",
         retry: RetryPolicy | None = None,
         breaker: BreakerPolicy | None = None,
@@ -133,6 +137,7 @@ class Planar:
             hedges=HedgeBudget(hedging or HedgePolicy()),
             aborts=dict(aborts or {}),
             herald=Herald(on_alert),
+            quality=quality,
         )
         strangers = sorted(set(self._core.aborts) - set(self._core.deployments.providers))
         if strangers:
@@ -155,6 +160,7 @@ class Planar:
         quotas: QuotaStore | str | None = None,
         telemetry: Telemetry | None = None,
         catalog: Catalog | None = None,
+        quality: QualityModel | None = None,
         transport: TransportName = "httpx",
         retry: RetryPolicy | None = None,
         breaker: BreakerPolicy | None = None,
@@ -183,6 +189,7 @@ class Planar:
             quotas=quotas,
             telemetry=telemetry,
             catalog=catalog,
+            quality=quality,
             transport=transport,
             retry=retry,
             breaker=breaker,

@@ -18,7 +18,7 @@ from planar.client._order import Order
 from planar.client._places import Queues
 from planar.client._policies import Policies
 from planar.errors import NoRouteError
-from planar.protocols import Clock, QuotaStore, Router, Telemetry
+from planar.protocols import Clock, QualityModel, QuotaStore, Router, Telemetry
 from planar.routing import HealthBoard, HedgeBudget, RetryBudget
 from planar.types import AbortPolicy, HedgePolicy, RetryPolicy, Route, RouteRequest
 
@@ -35,6 +35,7 @@ class Core:
         aborts: By provider name, what follows when a caller leaves an answer early.
         runs: Calls that have begun and not ended.
         policies: What the platform and its tenants may use; `changing` is held by whoever puts others in their place.
+        quality: How well each deployment will answer a prompt, where somebody has learned that.
         memory: What earlier calls say about the next.
         queues: What stands in front of scarce deployments; `None`, most often, where nothing does.
         counting: The vocabularies at hand.
@@ -54,6 +55,7 @@ class Core:
     hedges: HedgeBudget
     aborts: Mapping[str, AbortPolicy]
     herald: Herald
+    quality: QualityModel | None = None
     memory: Memory = field(default_factory=Memory)
     queues: Queues | None = None
     counting: Counting = field(default_factory=Counting)
@@ -88,6 +90,7 @@ def plan(core: Core, order: Order, *, now: float) -> tuple[Route, dict[str, Depl
     recalled = core.memory.recall(order.kind, order.topic, now)
     deployments = {deployment.name: deployment for deployment in standing.deployments.resolve(order.model)}
     texts = core.counting.texts(prompt, order.request, [one.info.tokenizer for one in deployments.values()])
+    graded = _nothing_known if core.quality is None else _graded(core.quality, order)
     candidates = [
         candidate(
             one,
@@ -96,6 +99,7 @@ def plan(core: Core, order: Order, *, now: float) -> tuple[Route, dict[str, Depl
             texts=texts,
             health=core.health.snapshot(one.name, now),
             recalled=recalled,
+            quality=graded.get(one.name),
         )
         for one in deployments.values()
     ]
@@ -111,9 +115,19 @@ def plan(core: Core, order: Order, *, now: float) -> tuple[Route, dict[str, Depl
         length_seen=recalled.lengths is not None,
         headroom=recalled.headroom,
         headroom_age=recalled.headroom_age,
-        seed=order.request.seed or 0,
+        seed=core.random.getrandbits(63) if order.request.seed is None else order.request.seed,
     )
     route = core.router.plan(request, candidates)
-    if all(verdict.position is None for verdict in route.verdicts):
+    if not route.order:
         raise NoRouteError(f"no deployment of {order.model!r} may serve this call:\n{route.explain()}", route=route)
     return route, deployments
+
+
+_nothing_known: Mapping[str, float] = {}
+_LABEL = "label"
+
+
+def _graded(model: QualityModel, order: Order) -> Mapping[str, float]:
+    """By deployment, how well it will answer what was asked last."""
+    asked = next((message for message in reversed(order.request.messages) if message.role == "user"), None)
+    return _nothing_known if asked is None else model.predict(asked.text, label=order.metadata.get(_LABEL))

@@ -372,11 +372,13 @@ def candidate(
     texts: Mapping[str, int],
     health: Health,
     recalled: Recollection,
+    quality: float | None,
 ) -> Candidate:
     """A deployment as the router sees it for this request, with what it could cost at most.
 
     Args:
         texts: By encoding, how many tokens the prompt's texts have, where that was counted.
+        quality: Of its answer to this prompt, where somebody has learned that.
     """
     info, name, warmth = deployment.info, deployment.name, recalled.warmth
     input_tokens = prompt.of(info)
@@ -401,6 +403,7 @@ def candidate(
         output_tokens_likely=recalled.output_tokens(name, output_tokens),
         cached_tokens_likely=0 if warmth is None else warmth.likely(name, price=info.price, prompt=likely),
         served_last=warmth is not None and warmth.last == name,
+        quality=quality,
         health=health,
     )
 
