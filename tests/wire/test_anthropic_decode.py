@@ -88,6 +88,28 @@ def test_cached_tokens_are_counted_beside_the_input_and_added_to_it() -> None:
     assert usage.raw == raw
 
 
+@pytest.mark.parametrize(
+    ("said", "tier"),
+    [
+        ({}, None),
+        ({"service_tier": "standard"}, "standard"),
+        ({"service_tier": "standard", "speed": "standard", "inference_geo": "global"}, "standard"),
+        ({"service_tier": "standard", "inference_geo": "not_available"}, "standard"),
+        ({"service_tier": "priority", "inference_geo": None}, "priority"),
+        ({"service_tier": "standard", "speed": "fast"}, "fast"),
+        ({"service_tier": "standard", "inference_geo": "us"}, "us"),
+        ({"service_tier": "standard", "speed": "fast", "inference_geo": "us"}, "fast-us"),
+        ({"service_tier": "priority", "inference_geo": "us"}, "priority-us"),
+    ],
+)
+def test_what_has_a_price_of_its_own_is_told_as_the_tier(said: dict[str, Any], tier: str | None) -> None:
+    response = ResponseInfo()
+
+    run(ChatDecoder(response, "p"), [sse(start(usage={**USAGE, **said}), *TEXT, ended(), STOP)], response)
+
+    assert response.service_tier == tier
+
+
 def test_numbers_that_are_absent_or_impossible_are_none() -> None:
     empty = usage_of_message({})
     lied = usage_of_message({"input_tokens": -5, "output_tokens": 5, "output_tokens_details": {"thinking_tokens": 9}})

@@ -58,7 +58,8 @@ def test_thoughts_are_counted_beside_the_candidates_and_the_cache_inside_the_pro
         "thoughtsTokenCount": 30,
         "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 50}, {"modality": "AUDIO", "tokenCount": 40}],
         "toolUsePromptTokensDetails": [{"modality": "IMAGE", "tokenCount": 3}],
-        "candidatesTokensDetails": [{"modality": "AUDIO", "tokenCount": 9}],
+        "candidatesTokensDetails": [{"modality": "AUDIO", "tokenCount": 9}, {"modality": "IMAGE", "tokenCount": 11}],
+        "cacheTokensDetails": [{"modality": "AUDIO", "tokenCount": 15}, {"modality": "TEXT", "tokenCount": 45}],
     }
 
     usage = usage_of_response(raw)
@@ -66,6 +67,7 @@ def test_thoughts_are_counted_beside_the_candidates_and_the_cache_inside_the_pro
     assert (usage.input_tokens, usage.cached_input_tokens, usage.cache_write_tokens) == (107, 60, None)
     assert (usage.output_tokens, usage.reasoning_tokens) == (50, 30)
     assert (usage.audio_input_tokens, usage.audio_output_tokens, usage.image_input_tokens) == (40, 9, 3)
+    assert (usage.cached_audio_input_tokens, usage.image_output_tokens) == (15, 11)
     assert usage.raw == raw
 
 

@@ -78,13 +78,7 @@ def _price(table: _Table, place: str, problems: list[str], *, steps: bool = True
     if steps:
         rates["steps"] = _steps(table.get("steps", []), f"{place}.steps", problems)
     if tiers:
-        named = _table(table.get("tiers", {}), f"{place}.tiers", problems)
-        rates["tiers"] = {
-            word: _price(
-                _table(each, f"{place}.tiers.{word}", problems), f"{place}.tiers.{word}", problems, tiers=False
-            )
-            for word, each in named.items()
-        }
+        rates["tiers"] = _tiers(table.get("tiers", {}), f"{place}.tiers", problems)
     try:
         return None if problems else Price(**rates)
     except ConfigurationError as error:

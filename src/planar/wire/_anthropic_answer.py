@@ -143,10 +143,7 @@ class MessagesAnswer:
             return
         self._counts.update({name: value for name, value in usage.items() if value is not None})
         self._response.usage = usage_of_message(self._counts)
-        tier = as_text(self._counts.get("service_tier"))
-        # Fast mode has prices of its own, and stands beside the tier.
-        fast = self._counts.get("speed") == "fast"
-        self._response.service_tier = "fast" if fast else tier or self._response.service_tier
+        self._response.service_tier = _tier_of(self._counts) or self._response.service_tier
 
     def _message_start(self, fields: dict[str, Any], events: list[Event]) -> None:
         message = as_dict(fields.get("message"))
@@ -394,6 +391,15 @@ def usage_of_message(raw: Mapping[str, Any]) -> Usage:
         raw=dict(raw),
         suspect=counter.suspect,
     )
+
+
+def _tier_of(usage: Mapping[str, Any]) -> str | None:
+    """What was billed. Fast mode and a place that was asked for have prices of their own, and stand beside the tier."""
+    tier = as_text(usage.get("service_tier"))
+    fast = "fast" if usage.get("speed") == "fast" else None if tier == "standard" else tier
+    place = as_text(usage.get("inference_geo"))
+    place = None if place in ("global", "not_available") else place
+    return "-".join(word for word in (fast, place) if word) or tier
 
 
 _Handler: TypeAlias = Callable[[MessagesAnswer, dict[str, Any], list[Event]], None]
