@@ -7,6 +7,7 @@ import math
 from collections.abc import AsyncIterable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from fractions import Fraction
 from typing import TypeAlias
 
 from planar.catalog._cost import cost_bound, cost_of
@@ -16,7 +17,8 @@ from planar.types import LeaseId, LedgerEntry, Price, Usage, usd
 
 Range: TypeAlias = tuple[float, float]
 _Span: TypeAlias = tuple[int, int]
-_EXACT: Range = (1.0, 1.0)
+_Factors: TypeAlias = tuple[Fraction, Fraction]
+_EXACT: _Factors = (Fraction(1), Fraction(1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +154,9 @@ async def whatif_ledger(
     moved: Mapping[str, str] | None = None,
     assume: Assumptions | None = None,
 ) -> WhatIf:
-    """`whatif` for what `store.ledger(...)` gives. Rows are not kept, so a ledger of any length takes no memory.
+    """`whatif` for what `store.ledger(...)` gives, row by row.
+
+    What it remembers are sums, and of each call that a correction may still follow its first row's figures.
 
     Raises:
         ConfigurationError: A key is not `provider:model`.
@@ -271,18 +275,18 @@ class _Rating:
                 low, high = _widened(low, high, booked, expected)
         return low, high
 
-    def _factors(self, row: LedgerEntry, moved: bool) -> tuple[Range, Range]:
+    def _factors(self, row: LedgerEntry, moved: bool) -> tuple[_Factors, _Factors]:
         """Of the prompt and of the answer."""
         unsure = bool(row.flags & {"estimated", "suspect"}) or (row.usage is not None and row.usage.estimated)
-        counted = self._assume.estimated if unsure else _EXACT
+        counted = _times(_EXACT, self._assume.estimated) if unsure else _EXACT
         if not moved:
             return counted, counted
         prompt = _times(counted, self._assume.tokenizer)
         return prompt, _times(prompt, self._assume.length)
 
 
-def _times(one: Range, other: Range) -> Range:
-    return one[0] * other[0], one[1] * other[1]
+def _times(one: _Factors, other: Range) -> _Factors:
+    return one[0] * Fraction(other[0]), one[1] * Fraction(other[1])
 
 
 def _same(one: Price, other: Price) -> bool:
@@ -299,13 +303,13 @@ def _counted(row: LedgerEntry) -> Usage | None:
     return usage
 
 
-def _presumed(usage: Usage, price: Price, factors: tuple[Range, Range]) -> int:
+def _presumed(usage: Usage, price: Price, factors: tuple[_Factors, _Factors]) -> int:
     """The most that an expired hold can have been: it was one upper bound, and becomes another."""
     most = cost_bound(price, input_tokens=usage.input_tokens or 0, output_tokens=usage.output_tokens or 0)
     return math.ceil(most * max(factors[0][1], factors[1][1]))
 
 
-def _cost(usage: Usage, price: Price, factors: tuple[Range, Range], *, moved: bool) -> _Span:
+def _cost(usage: Usage, price: Price, factors: tuple[_Factors, _Factors], *, moved: bool) -> _Span:
     prompt, answer = factors
     whole = cost_of(usage, price)
     if (prompt, answer) == (_EXACT, _EXACT) and not moved:
