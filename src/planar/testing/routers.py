@@ -12,10 +12,10 @@ Needs pytest and hypothesis. Subclass, and provide one method: it makes a `route
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -57,43 +57,51 @@ def _numbered(found: list[Candidate]) -> list[Candidate]:
     ]
 
 
-candidates = st.lists(
-    st.builds(
-        Candidate,
-        deployment=st.just(""),
-        provider=vendors,
-        model=st.just(""),
-        info=infos,
-        input_tokens_bound=st.integers(0, 200),
-        output_tokens_bound=st.none() | st.integers(0, 200),
-        cost_bound=st.none() | st.integers(0, 10 * NANO),
-        input_estimated=st.booleans(),
-        health=healths,
-    ),
-    max_size=6,
-).map(_numbered)
+_anybody = st.builds(
+    Candidate,
+    deployment=st.just(""),
+    provider=vendors,
+    model=st.just(""),
+    info=infos,
+    input_tokens_bound=st.integers(0, 200),
+    output_tokens_bound=st.none() | st.integers(0, 200),
+    cost_bound=st.none() | st.integers(0, 10 * NANO),
+    input_estimated=st.booleans(),
+    health=healths,
+)
+
+candidates = st.lists(_anybody, max_size=6).map(_numbered)
 """Up to six deployments of three vendors, no two of one name, with anything known of them or nothing."""
+
+crowds = st.lists(_anybody, min_size=4, max_size=8).map(_numbered)
+"""Enough of them that a bound tells some from others."""
 
 _PATTERNS = st.frozensets(st.sampled_from(["a:*", "*:m0", "b:m[0-3]", "?:m1", "c:m2"]), max_size=2)
 
-constraints = st.builds(
-    Constraints,
-    vendors=st.none() | st.frozensets(vendors),
-    excluded_vendors=st.frozensets(vendors, max_size=1),
-    models=st.none() | _PATTERNS,
-    excluded_models=_PATTERNS,
-    regions=st.none() | st.frozensets(st.sampled_from(["eu", "us"])),
-    max_cost_usd=st.none() | st.decimals(0, 10, places=2),
-    min_quality=_QUALITY,
-    local_only=st.booleans(),
-    needs=_NEEDS,
-)
+_BOUNDS: Mapping[str, st.SearchStrategy[Any]] = {
+    "vendors": st.frozensets(vendors),
+    "excluded_vendors": st.frozensets(vendors, max_size=1),
+    "models": _PATTERNS,
+    "excluded_models": _PATTERNS,
+    "regions": st.frozensets(st.sampled_from(["eu", "us"])),
+    "max_cost_usd": st.decimals(0, 10, places=2),
+    "min_quality": st.floats(0, 100),
+    "local_only": st.booleans(),
+    "needs": _NEEDS,
+}
 
 
-policies = st.lists(constraints, max_size=3).map(
+def _bounded(names: list[str]) -> st.SearchStrategy[Constraints]:
+    return st.builds(Constraints, **{name: _BOUNDS[name] for name in names})
+
+
+constraints = st.lists(st.sampled_from(list(_BOUNDS)), min_size=1, max_size=2, unique=True).flatmap(_bounded)
+"""A bound or two: of more hardly anybody would be left, and nothing shown."""
+
+policies = st.lists(constraints, min_size=1, max_size=3).map(
     lambda found: tuple(zip(("the platform", "acme", "acme/search"), found, strict=False))
 )
-"""What the platform and the scopes of a tenant allow, or nothing of the kind."""
+"""What the platform and the scopes of a tenant allow."""
 
 
 def requests(*strategies: object) -> st.SearchStrategy[RouteRequest]:
@@ -183,27 +191,36 @@ class RouterContract:
             else:
                 assert verdict.dropped_by is None
 
-    @given(st.data(), candidates)
+    @given(st.data(), crowds)
     @_tried
     def test_no_constraint_is_violated(self, data: st.DataObject, known: list[Candidate]) -> None:
-        """By the first choice or by any fallback; what is not known of a deployment does not pass.
-
-        Those of the call hold, and those of every policy.
-        """
-        request = data.draw(requests(*self.strategies))
+        """By the first choice or by any fallback; what is not known of a deployment does not pass."""
+        request = replace(data.draw(requests(*self.strategies)), constraints=data.draw(constraints), policies=())
 
         route = self._plan(request, known)
 
         for kept in route.order:
             assert _violated(kept, request.constraints) == []
+
+    @given(st.data(), crowds)
+    @_tried
+    def test_no_policy_is_violated(self, data: st.DataObject, known: list[Candidate]) -> None:
+        """The platform's and those of all scopes of the tenant hold, whatever the call itself wants."""
+        request = replace(data.draw(requests(*self.strategies)), constraints=Constraints(), needs=frozenset())
+        request = replace(request, policies=data.draw(policies))
+
+        route = self._plan(request, known)
+
+        for kept in route.order:
             for name, policy in request.policies:
                 assert _violated(kept, policy) == [], f"the policy of {name}"
 
-    @given(st.data(), candidates)
+    @given(st.data(), crowds)
     @_tried
     def test_a_policy_only_takes_away(self, data: st.DataObject, known: list[Candidate]) -> None:
         """Who passes with it passes without it, too."""
-        request = replace(data.draw(requests(*self.strategies)), strategy=None)
+        wanted, narrowing = data.draw(constraints), data.draw(policies)
+        request = RouteRequest(model="fast", tenant="acme/search", constraints=wanted, policies=narrowing)
 
         narrowed = self._plan(request, known)
         free = self._plan(replace(request, policies=()), known)
