@@ -26,8 +26,8 @@ class CallOptions(TypedDict, total=False):
     """What a call may say besides its prompt. `None`, like leaving it out, means the client's own default.
 
     Attributes:
-        model: An alias, `provider:model`, or `"auto"`: every deployment that an alias names, and what the
-            providers know of themselves.
+        model: An alias, `provider:model`, or `"auto"`: every deployment that an alias names, and without aliases what
+            the providers and the catalog describe; at most 100.
         tenant: Who pays: one to four names from the root down, such as `"acme"` or `"acme/search/alice"`.
         max_tokens: Most tokens of the answer, reasoning included; at least 1.
         temperature: 0 (always the likeliest token) to 2.
@@ -41,8 +41,9 @@ class CallOptions(TypedDict, total=False):
         repairs: How often `infer` may send an answer of the wrong shape back with what is wrong, 0 (default) to 5.
             Each is a call of its own, with its own cost and ledger row.
         logprobs: How many alternatives to report with each token, 0 to 20.
-        strategy: How the router chooses among the alias's deployments.
-        constraints: What no attempt may violate.
+        strategy: How the router chooses among the alias's deployments; without it the tenant's policy says, then the
+            platform's, then the router.
+        constraints: What no attempt may violate, beside the policies of the platform and of the tenant's scopes.
         timeouts: Seconds for each phase of an attempt.
         deadline: When the call must be over, on the clock of `anyio.current_time()`.
         resume: What to do when an answer breaks off after it has begun: nothing (default: an error with what arrived),
