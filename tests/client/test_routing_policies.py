@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from decimal import Decimal
 from fnmatch import fnmatchcase
@@ -232,15 +233,26 @@ def allows(constraints: planar.Constraints, one: Candidate) -> bool:
     )
 
 
+@contextmanager
+def unsaid() -> Iterator[None]:
+    """That a policy leaves nobody is a warning, and here no matter."""
+    logger = logging.getLogger("planar.client")
+    logger.disabled = True
+    try:
+        yield
+    finally:
+        logger.disabled = False
+
+
 @given(INFOS, st.none() | POLICIES, TENANTS, CONSTRAINTS)
 @examples(120)
+@unsaid()
 def test_what_passes_with_a_tenants_policy_passes_without_it_and_meets_everything(
     infos: Mapping[str, ModelInfo],
     platform: planar.RoutingPolicy | None,
     tenants: Mapping[str, planar.RoutingPolicy],
     wanted: planar.Constraints,
 ) -> None:
-    logging.disable(logging.WARNING)  # a policy that leaves nobody is a warning, and here no matter
     catalog = planar.Catalog(models=infos)
     client = client_of(catalog=catalog, policy=platform, tenants=tenants)
     call = {"tenant": SCOPES[-1], "constraints": wanted, "max_tokens": 10}
@@ -254,15 +266,14 @@ def test_what_passes_with_a_tenants_policy_passes_without_it_and_meets_everythin
         wider = {name: policy for name, policy in tenants.items() if name != scope}
         assert passed <= set(order(client_of(catalog=catalog, policy=platform, tenants=wider), **call))
     assert passed <= set(order(client_of(catalog=catalog, tenants=tenants), **call))
-    logging.disable(logging.NOTSET)
 
 
 @given(POLICIES, POLICIES, CONSTRAINTS)
 @examples(20)
+@unsaid()
 def test_no_fallback_hedge_or_retry_asks_whom_a_policy_excludes(
     platform: planar.RoutingPolicy, tenant: planar.RoutingPolicy, wanted: planar.Constraints
 ) -> None:
-    logging.disable(logging.WARNING)
     providers = [ScriptedProvider([BROKEN], name=name, models=["small", "large"]) for name in "abc"]
     client = client_of(
         providers=providers,
@@ -280,7 +291,6 @@ def test_no_fallback_hedge_or_retry_asks_whom_a_policy_excludes(
 
     for vendor, model in asked:
         assert all(allows(each, known[f"{vendor}:{model}"]) for each in held)
-    logging.disable(logging.NOTSET)
 
 
 # -- aliases of tenants
