@@ -272,3 +272,23 @@ def test_chance_is_new_for_each_call_and_repeated_by_a_seed() -> None:
 
     assert firsts == {"one:default", "two:default"}
     assert len(seeded) == 1
+
+
+async def test_an_answer_that_passed_its_check_was_given() -> None:
+    client = client_of(said(100, prompt=4000), names=("one", "two"))
+    cascade = planar.Cascade(check=lambda completion: True, otherwise="ordered")
+    await client.infer("Rivers? " * 2500, model="any", strategy=cascade)
+
+    found = seen(client, "Rivers? " * 2500)
+
+    assert (found.served_last, found.cached_tokens_likely) == (True, 2050)
+
+
+async def test_the_rest_of_an_answer_says_nothing_about_whole_ones() -> None:
+    one = ScriptedProvider([TextDelta("Ebr"), planar.StreamInterruptedError("cut")], name="one", price=PRICE)
+    two = ScriptedProvider(said(3), name="two", price=PRICE, continues=True)
+    client = planar.Planar(providers=[one, two], models={"any": ["one:default", "two:default"]})
+
+    await client.infer("Rivers?", model="any", resume="continue")
+
+    assert not client.plan("Rivers?", model="any").request.length_seen

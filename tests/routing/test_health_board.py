@@ -433,7 +433,7 @@ def test_a_speed_that_was_not_measured_is_unknown(first: bool, tokens: int | Non
 
 
 reports = st.tuples(
-    st.sampled_from(["answer", "fail", "busy", "auth", "cancel", "begin", "first"]), st.floats(0, 40), st.floats(0, 3)
+    st.sampled_from(["answer", "fail", "busy", "auth", "cancel", "begin", "first"]), st.floats(0, 40), st.floats(0, 30)
 )
 
 
@@ -486,3 +486,16 @@ def report(board: HealthBoard, kind: str, now: float, seconds: float) -> None:
             watch.first_token(now)
         case _:
             pass
+
+
+def test_a_snapshot_that_time_has_changed_is_not_given_again() -> None:
+    board = HealthBoard(POLICY)
+    eject(board, "a:m", at=100)
+    board.began("a:m", 100).failed(RateLimitedError("slow down", retry_after=10), 100)
+    seen: list[tuple[str, float | None]] = []
+
+    for now in (103.99, 104.0, 109.99, 110.0):
+        health = board.snapshot("a:m", now)
+        seen.append((health.state, health.retry_at))
+
+    assert seen == [("open", 110), ("half_open", 110), ("half_open", 110), ("half_open", None)]

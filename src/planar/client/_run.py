@@ -260,7 +260,7 @@ class Run:
         while True:
             if stop.pause > 0:
                 await anyio.sleep(stop.pause)
-            withheld = self._judge is not None and self._speaking is None and self._judge.withholds
+            withheld = self._judge is not None and self._judge.withholds
             attempt = OpenAttempt(
                 self._core,
                 self._order,
@@ -335,7 +335,6 @@ class Run:
         if words is None:
             return ()
         self.fold = attempt.fold
-        self.account.begin_anew()
         if attempt.spoke:
             self._speak(attempt, at=self._now())
         self._step = self._settle
