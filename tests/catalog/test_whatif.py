@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Literal
 
 import pytest
@@ -151,6 +152,26 @@ def test_the_range_of_a_moved_call_holds_every_usage_that_was_assumed_possible(
 
     slack = 2 + 2 * (new.input + new.output + (new.cached_input or 0)) // 1000  # the tokens above are rounded
     assert found.low - slack <= cost_of(there, new) <= found.high + slack
+
+
+def test_a_row_of_another_service_tier_keeps_its_money_under_the_same_list() -> None:
+    usage = Usage(input_tokens=1_000, output_tokens=100)
+    listed = replace(CHEAP, tiers={"priority": DEAR})
+    rows = [row(usage, DEAR), row(usage, CHEAP, id="2")]
+
+    found = whatif(rows, prices={"openai:a": listed}).total
+
+    assert (found.booked, found.change_low, found.change_high) == (14_300_000, 0, 0)
+
+
+def test_how_long_another_machine_works_is_a_range() -> None:
+    usage = Usage(input_tokens=1_000, output_tokens=100, compute_ms=500)
+    machine = Price(input=0, output=0, compute_second=1_000_000, compute_ms_per_token=10)
+    exactly = Assumptions(tokenizer=(1, 1), length=(1, 1))
+
+    found = whatif([row(usage, DEAR)], prices={"local:c": machine}, moved={"openai:a": "local:c"}, assume=exactly).total
+
+    assert (found.low, found.high) == (0, 1_100 * 10 * 1_000)
 
 
 def test_half_the_price_is_half_the_money() -> None:

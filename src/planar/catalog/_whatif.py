@@ -263,7 +263,7 @@ class _Rating:
         usage = _counted(row)
         if price is None or usage is None:
             return None
-        if not moved and booked is not None and row.price is not None and _same(price, row.price):
+        if not moved and booked is not None and row.price is not None and _is_that_of(row.price, price, usage):
             return booked, booked
         if row.kind == "expired":
             return 0, _presumed(usage, price, self._factors(row, moved))
@@ -289,8 +289,11 @@ def _times(one: _Factors, other: Range) -> _Factors:
     return one[0] * Fraction(other[0]), one[1] * Fraction(other[1])
 
 
-def _same(one: Price, other: Price) -> bool:
-    return replace(one, source="", as_of="") == replace(other, source="", as_of="")
+def _is_that_of(applied: Price, listed: Price, usage: Usage) -> bool:
+    """Whether a row's price is what is listed, at any service tier: a row does not say at which it was served."""
+    flat = [listed.applied(input_tokens=usage.input_tokens or 0, tier=tier) for tier in (None, *listed.tiers)]
+    rates = [replace(each, source="", as_of="") for each in (listed, *flat) if each is not None]
+    return replace(applied, source="", as_of="") in rates
 
 
 def _counted(row: LedgerEntry) -> Usage | None:
@@ -310,19 +313,28 @@ def _presumed(usage: Usage, price: Price, factors: tuple[_Factors, _Factors]) ->
 
 
 def _cost(usage: Usage, price: Price, factors: tuple[_Factors, _Factors], *, moved: bool) -> _Span:
-    prompt, answer = factors
-    whole = cost_of(usage, price)
-    if (prompt, answer) == (_EXACT, _EXACT) and not moved:
+    if factors == (_EXACT, _EXACT) and not moved:
+        whole = cost_of(usage, price)
         return whole, whole
-    silent = replace(usage, output_tokens=0)
-    of_prompt = cost_of(silent, price)
-    of_answer = whole - of_prompt
-    # Whether the prompt would have been found in the other's cache is not known either.
-    plain = cost_of(Usage(input_tokens=usage.input_tokens, output_tokens=0), price) if moved else of_prompt
-    cheapest, dearest = min(of_prompt, plain) - price.call, max(of_prompt, plain) - price.call
-    low = math.floor(cheapest * prompt[0] + of_answer * answer[0]) + price.call
-    high = math.ceil(dearest * prompt[1] + of_answer * answer[1]) + price.call
-    return low, high
+    flat = price.applied(input_tokens=usage.input_tokens or 0) or price
+    # How long another machine works on it is known as little as whether the other finds the prompt in its cache.
+    quick, slow = (replace(usage, compute_ms=0), replace(usage, compute_ms=None)) if moved else (usage, usage)
+    prompt, answer = factors
+    low = min(_scaled(each, flat, prompt[0], answer[0]) for each in _cached_or_not(quick, moved))
+    high = max(_scaled(each, flat, prompt[1], answer[1]) for each in _cached_or_not(slow, moved))
+    return math.floor(low), math.ceil(high)
+
+
+def _cached_or_not(usage: Usage, moved: bool) -> tuple[Usage, ...]:
+    plain = replace(usage, cached_input_tokens=None, cache_write_tokens=None, cache_write_1h_tokens=None)
+    return (usage, plain) if moved else (usage,)
+
+
+def _scaled(usage: Usage, price: Price, prompt: Fraction, answer: Fraction) -> Fraction:
+    """What it costs with so many times the prompt and so many times the answer."""
+    of_prompt = cost_of(replace(usage, output_tokens=0), price)
+    of_answer = cost_of(usage, price) - of_prompt
+    return (of_prompt - price.call) * prompt + of_answer * answer + price.call
 
 
 def _widened(low: int, high: int, booked: int, expected: int) -> _Span:
