@@ -328,6 +328,14 @@ async def test_a_cascade_may_be_the_routers_rule_for_all_calls() -> None:
     assert ordered.text == "No idea"
 
 
+async def test_a_cascade_within_another_strategy_checks_too() -> None:
+    client = client_of(scripted("No idea", name="small"), scripted("Ebro", name="large"))
+
+    completion = await client.infer("Rivers?", model="any", strategy=planar.Sticky(unless("No idea")))
+
+    assert completion.text == "Ebro"
+
+
 async def test_a_rejection_is_told_to_the_telemetry_as_the_end_of_its_attempt() -> None:
     ends: list[tuple[int, type[planar.PlanarError] | None]] = []
 

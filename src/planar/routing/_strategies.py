@@ -237,6 +237,11 @@ class Sticky(_Recorded):
     def __post_init__(self) -> None:
         strategy_of(self.otherwise)
 
+    @property
+    def check(self) -> Callable[..., Any] | None:
+        """What the inner strategy checks answers with, if it does."""
+        return getattr(strategy_of(self.otherwise), "check", None)
+
     def rank(self, request: RouteRequest, these: Estimates) -> Ranking:
         """The inner order, with the last deployment in front if staying is not dearer than leaving."""
         inner = strategy_of(self.otherwise).rank(request, these)
@@ -262,7 +267,8 @@ class Cascade(_Recorded):
     """Cheap first; a check decides whether the answer will do, or a better deployment is asked.
 
     Until then the caller has none of its words. The last that can be asked is not checked: its answer is given as it
-    is, and streams. What was rejected is in the ledger and in `completion.attempts`, and costs what it cost.
+    is, and streams. What was rejected is in the ledger and in `completion.attempts`, and costs what it cost. Whoever is
+    known to be no better than one before is not asked at all.
 
     Args:
         check: Called with the `Completion`; says whether it will do. It may be async. What it raises ends the call.
@@ -278,19 +284,19 @@ class Cascade(_Recorded):
             raise ConfigurationError(f"Cascade needs a check to call with the completion, not {self.check!r}")
 
     def rank(self, request: RouteRequest, these: Estimates) -> Ranking:
-        """The inner order, without escalating to what is known to be no better; those come last, for failures."""
+        """The inner order, without those that are known to be no better than one before them."""
         inner = strategy_of(self.otherwise).rank(request, these)
         qualities = these.qualities()
         steps: list[int] = []
-        rest: list[int] = []
         best = -_LAST
         for row in inner.order:
             good = qualities[row]
-            (rest if good is not None and good <= best else steps).append(row)
-            best = best if good is None else max(best, good)
-        notes = {**inner.notes, **dict.fromkeys(rest, ("no better than one before it",))}
+            if good is None or good > best:
+                steps.append(row)
+                best = best if good is None else good
         terms = {**inner.terms, "quality": qualities}
-        return Ranking(order=[*steps, *rest], why=inner.why, terms=terms, why_not=inner.why_not, notes=notes)
+        why_not = "no better than one that is asked before it"
+        return Ranking(order=steps, why=inner.why, terms=terms, why_not=why_not, notes=inner.notes)
 
     def to_data(self) -> JSON:
         """Without the check: it decides after the route."""
