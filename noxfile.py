@@ -137,6 +137,13 @@ def qualityroute(session: nox.Session) -> None:
 
 
 @nox.session
+def routesim(session: nox.Session) -> None:
+    """Our router beside the rules of others on recorded arrivals: makes the tables and the plot of its page."""
+    session.install("-q", *CONSTRAINTS, "-e", ".", "matplotlib")
+    session.run("python", "-m", "benchmarks.routesim", *(session.posargs or ["--write"]))
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """A real model streams its answer through Planar, and two tenants share it until one has spent its budget."""
     session.install("-q", *CONSTRAINTS, "-e", ".[llamacpp]", env=BUILD)

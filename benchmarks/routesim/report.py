@@ -124,5 +124,4 @@ def picture(found: Outcomes, worlds: Iterable[str], path: Path) -> None:
         panel.margins(x=0.25, y=0.15)
     panels[0][0].set_ylabel("p99 time to first token, s")
     figure.tight_layout()
-    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Date": None})
