@@ -20,7 +20,6 @@ from .simulation import Contender, Outcome, play
 from .worlds import WORLDS, World
 
 SEED = 1
-SECONDS = 1200.0
 DOCS = Path(__file__).parents[2] / "docs" / "explanation"
 PAGE = DOCS / "routing-benchmark.md"
 PICTURE = DOCS / "routing-benchmark.svg"
@@ -44,14 +43,14 @@ def _one(job: tuple[str, str, float, int]) -> Outcome:
     where, name, seconds, seed = job
     world = next(each for each in WORLDS if each.name == where)
     contender: Contender = next(each for each in EVERYBODY if each.name == name)
-    return play(contender, world, arrivals(begin=world.begin, seconds=seconds, seed=seed), seed)
+    return play(contender, world, arrivals(begin=world.begin, seconds=min(seconds, world.seconds), seed=seed), seed)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.routesim")
     parser.add_argument("--quick", action="store_true", help="six minutes of traffic, and no tables for the docs")
     parser.add_argument("--seed", type=int, default=SEED)
-    parser.add_argument("--seconds", type=float, default=SECONDS)
+    parser.add_argument("--seconds", type=float, default=1200.0, help="of traffic, at most")
     parser.add_argument("--worlds", default="", help="some of them, by name")
     parser.add_argument("--only", default="", help="contenders whose names contain one of these; no goals then")
     parser.add_argument("--write", action="store_true", help="put tables and picture into the docs")

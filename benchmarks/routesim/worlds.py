@@ -32,13 +32,14 @@ ENDPOINTS = (
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """One scenario: the endpoints, what goes wrong, and which part of the hour is played (seconds from its start)."""
+    """One scenario: the endpoints, what goes wrong, and which part of the hour is played, in seconds."""
 
     name: str
     endpoints: tuple[Endpoint, ...]
     faults: tuple[Fault, ...] = ()
     resumes: bool = False
     begin: float = 1200.0
+    seconds: float = 1200.0
 
 
 _INCIDENT: tuple[tuple[Kind, float], ...] = (
@@ -100,7 +101,7 @@ _SECOND = _incidents(("dime", "fjord", "ember"), first=200, every=300)
 WORLDS = (
     World("calm", ENDPOINTS),
     World("outage", ENDPOINTS, (*_FIRST, *_SECOND)),
-    World("limits", tuple(map(_limited, ENDPOINTS))),
-    World("cuts", tuple(map(_cutting, ENDPOINTS)), resumes=True),
+    World("limits", tuple(map(_limited, ENDPOINTS)), seconds=600.0),
+    World("cuts", tuple(map(_cutting, ENDPOINTS)), resumes=True, seconds=600.0),
     _elsewhere(),
 )
