@@ -15,7 +15,7 @@ import csv
 import gzip
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,14 +82,27 @@ def cpt(score: Vector, weak: Vector, strong: Vector, *, share: float = 0.95) -> 
     return float(np.argmax(curve >= share * strong.mean() - 1e-12) / len(weak))
 
 
-def subject_table(train: Sequence[Question], shrink: float) -> dict[str, float]:
-    """The mean gain per subject, drawn to the overall mean by `shrink` rows of it."""
-    overall = sum(one.strong - one.weak for one in train) / len(train)
+def subject_means(train: Sequence[Question], shrink: float, figure: Callable[[Question], float]) -> dict[str, float]:
+    """The mean of a figure per subject, drawn to the overall mean by `shrink` rows of it."""
+    overall = sum(map(figure, train)) / len(train)
     table: dict[str, float] = {}
     for subject in sorted({one.subject for one in train}):
-        gain = [one.strong - one.weak for one in train if one.subject == subject]
-        table[subject] = (sum(gain) + shrink * overall) / (len(gain) + shrink)
+        figures = [figure(one) for one in train if one.subject == subject]
+        table[subject] = (sum(figures) + shrink * overall) / (len(figures) + shrink)
     return table
+
+
+def subject_table(train: Sequence[Question], shrink: float) -> dict[str, float]:
+    """What is gained by the strong model per subject."""
+    return subject_means(train, shrink, lambda one: one.strong - one.weak)
+
+
+def chosen_means(
+    train: Sequence[Question], validation: Sequence[Question], figure: Callable[[Question], float]
+) -> dict[str, float]:
+    """The means with the shrinkage that misses the validation split least."""
+    tables = [subject_means(train, shrink, figure) for shrink in SHRINK]
+    return min(tables, key=lambda table: sum((figure(one) - table[one.subject]) ** 2 for one in validation))
 
 
 def fitted(train: Sequence[Question], *, labels: bool, caution: float, sharing: float) -> QualityTable:
@@ -199,6 +212,24 @@ def cascade(weak: Vector, strong: Vector, sure: float) -> tuple[float, float]:
     return float(rejected.mean()), float((weak * sure + rejected * strong).mean())
 
 
+def chances_table(found: Sequence[tuple[str, Vector, Vector, Vector]]) -> str:
+    """How far off the chances are of each model being right: mean squared errors, by subject and by quality table."""
+    random = np.random.default_rng(SEED)
+    rows = [
+        "| Model | subject means | quality table, text and subject | less | paired, 95 % |",
+        "|---|---:|---:|---:|---|",
+    ]
+    for name, right, by_subject, by_table in found:
+        first, second = (right - by_subject) ** 2, (right - by_table) ** 2
+        draws = random.integers(0, len(right), size=(RESAMPLES, len(right)))
+        low, high = _range((second - first)[draws].mean(axis=1))
+        rows.append(
+            f"| {name} | {first.mean():.4f} | {second.mean():.4f} |"
+            f" {(second - first).mean():+.4f} | {low:+.4f} to {high:+.4f} |"
+        )
+    return "\n".join(rows)
+
+
 def table_of(lines: Sequence[Line]) -> str:
     rows = [
         "| Method | APGR | 95 % interval | less the subject table's | paired, 95 % | CPT 95 % | 95 % interval |",
@@ -293,11 +324,21 @@ def main() -> None:
     accuracy = f"weak {weak.mean():.3f}, strong {strong.mean():.3f}, oracle {np.maximum(weak, strong).mean():.3f}"
     found = "\n".join(f"- {line.name}: {verdict(line)}." for line in lines[3:5])
     head = f"Questions: {split}. Accuracy on the last: {accuracy}.\n\n{found}\n\n{table_of(lines)}"
+    chances = chances_table(
+        [
+            (name, right, np.array([means[one.subject] for one in test]), by_table)
+            for name, right, means, by_table in (
+                ("weak", weak, chosen_means(train, validation, lambda one: one.weak), label_weak),
+                ("strong", strong, chosen_means(train, validation, lambda one: one.strong), label_strong),
+            )
+        ]
+    )
     checks = cascade_table(weak, strong, lines[4])
     size = f"The table with {len(subjects)} labels is {len(labelled.to_json()):,} bytes of JSON."
-    print(f"{head}\n\n{checks}\n\n{size}")
+    print(f"{head}\n\n{chances}\n\n{checks}\n\n{size}")
     if docs is not None:
         write(docs / "quality-benchmark.md", "figures", head)
+        write(docs / "quality-benchmark.md", "chances", chances)
         write(docs / "quality-benchmark.md", "cascade", checks)
         points = [cascade(weak, strong, sure) for sure in (0.6, 0.7, 0.8, 0.9, 1.0)]
         plot(lines, docs / "quality-benchmark.svg", points)

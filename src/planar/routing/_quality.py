@@ -111,7 +111,7 @@ class QualityTable:
 
     def predict(self, text: str, *, label: str | None = None) -> dict[str, float]:
         """The chance of a good answer in percent, by deployment. It takes about a tenth of a millisecond,
-        and no more than some of them for a prompt of any length.
+        and no more than three of them for a prompt of any length.
 
         A label that was not among the rows says nothing, and is none.
         """
