@@ -16,7 +16,7 @@ from planar.client._ends import counted
 from planar.client._fold import Fold
 from planar.client._itinerary import Stop
 from planar.client._loops import Loop, shielded
-from planar.client._order import Order
+from planar.client._order import Order, refused, without
 from planar.client._pace import Pace
 from planar.client._places import Line, Place
 from planar.errors import (
@@ -122,6 +122,9 @@ class OpenAttempt:
         self.response = ResponseInfo()
         self.booking: Booking | None = None
         self.notices: list[Notice] = []
+        refuses = refused(request, stop.deployment.info)
+        if refuses:
+            self._request, self.notices = without(request, refuses, stop.deployment.name)
         self.late_notices: list[Notice] = []
         self.number = 0
         self._line: Line | None = None if core.queues is None else core.queues.before(stop.deployment)

@@ -14,7 +14,7 @@ from planar.client._counting import Counting
 from planar.client._deployments import Deployment, Deployments, candidate
 from planar.client._loops import Loop
 from planar.client._memory import Memory
-from planar.client._order import Order
+from planar.client._order import Order, parameters
 from planar.client._places import Queues
 from planar.client._policies import Policies
 from planar.errors import NoRouteError
@@ -111,6 +111,7 @@ def plan(core: Core, order: Order, *, now: float) -> tuple[Route, dict[str, Depl
         policies=standing.policies,
         prefer=standing.prefer,
         needs=order.needs,
+        parameters=parameters(order.request) if order.strict else _none,
         max_tokens=order.request.max_tokens,
         length_seen=recalled.lengths is not None,
         headroom=recalled.headroom,
@@ -123,6 +124,7 @@ def plan(core: Core, order: Order, *, now: float) -> tuple[Route, dict[str, Depl
     return route, deployments
 
 
+_none: frozenset[str] = frozenset()
 _nothing_known: Mapping[str, float] = {}
 _LABEL = "label"
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from planar.client._memory import kind_of, topic_of
 from planar.client._options import CallOptions
 from planar.client._output import output_schema
 from planar.errors import InvalidRequestError, OutputInvalidError
+from planar.events import Notice
 from planar.routing import Kind, Topic
 from planar.types import (
     JSON,
@@ -20,6 +21,7 @@ from planar.types import (
     File,
     Image,
     Message,
+    ModelInfo,
     OnLowBudget,
     OutputSchema,
     TenantPath,
@@ -32,6 +34,7 @@ from planar.wire._openai_prompt import messages_from, tool_from
 
 Prompt: TypeAlias = str | Message | Sequence[Message | JSON]
 
+_PARAMETERS = ("temperature", "top_p", "stop", "seed", "logprobs")
 _NO_TIMEOUTS = Timeouts()
 _NO_CONSTRAINTS = Constraints()
 
@@ -180,3 +183,25 @@ def sent_back(asked: Order, error: OutputInvalidError) -> Order:
         Message("user", f"That does not fit the JSON schema:\n{wrong}\nAnswer again with the whole JSON, corrected."),
     )
     return replace(asked, request=replace(asked.request, messages=(*asked.request.messages, *turns)))
+
+
+def refused(request: ChatRequest, info: ModelInfo) -> frozenset[str]:
+    """The parameters of a request that a model is known to answer with an error."""
+    return frozenset() if info.refuses is None else info.refuses & parameters(request)
+
+
+def parameters(request: ChatRequest) -> frozenset[str]:
+    """What the request says of how to choose tokens, and an answer could be given without."""
+    return frozenset([name for name in _PARAMETERS if getattr(request, name) not in (None, ())])
+
+
+def without(request: ChatRequest, names: frozenset[str], deployment: str) -> tuple[ChatRequest, list[Notice]]:
+    """The request without parameters, and what there is to say of each."""
+    left = {name: () if name == "stop" else None for name in names}
+    why = "its model is known to refuse it"
+    notices = [
+        Notice("parameter_dropped", f"{deployment}: {name} was left out: {why}", {"field": name})
+        for name in sorted(names)
+    ]
+    changed: dict[str, Any] = left
+    return replace(request, **changed), notices

@@ -53,6 +53,8 @@ def _active(request: RouteRequest) -> Iterator[Filter]:
     needs = request.needs
     if needs:
         yield partial(_lacks, needs)
+    if request.parameters:
+        yield partial(_refuses, request.parameters)
 
 
 def _of(wanted: Constraints) -> Iterator[Filter]:
@@ -127,6 +129,11 @@ def _lacks(needs: frozenset[Capability], candidate: Candidate) -> Refusal | None
     if known is None or needs <= known:
         return None
     return "capability", ("it has no {}", needs - known)
+
+
+def _refuses(parameters: frozenset[str], candidate: Candidate) -> Refusal | None:
+    refused = parameters & (candidate.info.refuses or frozenset())
+    return ("capability", ("it refuses {}", refused)) if refused else None
 
 
 def _dearer(most: Decimal, candidate: Candidate) -> Refusal | None:

@@ -236,7 +236,8 @@ class ModelInfo:
         local: It runs in this process.
         region: Where the operator says that it is served.
         quality: 0 to 100 on the scale of `quality_source`, which also says when it was read.
-        refuses: Parameters of a request that it answers with an error, by our names, such as `temperature`.
+        refuses: Parameters of a request that it answers with an error, by our names, such as `temperature`. They are
+            left out with a `Notice`; a call with `strict=True` goes to other models.
         tokenizer: The `tiktoken` encoding that counts its prompts.
         deprecated: Its vendor has announced its end.
         source: Where the other figures were read, and `as_of` when. The price has its own.

@@ -96,6 +96,7 @@ class RouteRequest:
         strategy: What the caller asked for, else the tenant's, else the platform's; `None` leaves it to the router.
         policies: What the platform and each scope of the tenant's path allow, by name; all of it holds beside
             `constraints`.
+        parameters: Which of its parameters no model may leave out: those of a call with `strict=True`.
         prefer: The vendor (a provider's `name`) that comes first among those that pass.
         length_seen: Answers to calls like this one were seen; otherwise their length is assumed.
         headroom: What the tenant could still spend when the store was last asked, in nano-USD; `None` if it has no
@@ -111,6 +112,7 @@ class RouteRequest:
     policies: tuple[tuple[str, Constraints], ...] = ()
     prefer: str | None = None
     needs: frozenset[Capability] = frozenset()
+    parameters: frozenset[str] = frozenset()
     max_tokens: int | None = None
     length_seen: bool = False
     headroom: int | None = None
