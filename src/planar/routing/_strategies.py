@@ -112,7 +112,7 @@ class Fastest(_Recorded):
     whole: bool = False
 
     def rank(self, request: RouteRequest, these: Estimates) -> Ranking:
-        """Least time first. Who was never measured is thought to be like the middle of the others."""
+        """Least time first. Who was never measured is tried soon, but not by everybody at once."""
         times = these.times() if self.whole else these.waits()
         return Ranking(order=_ascending(times), why="by time")
 
