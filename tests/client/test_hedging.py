@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import anyio
@@ -28,9 +29,16 @@ def after(seconds: float, *steps: Step) -> list[Step]:
 class Bench:
     """A first deployment that takes 0.1 s to begin, warmed up, and then does what it is told; and a second."""
 
-    def __init__(self, slow: list[Step], second: list[Step], *, policy: planar.HedgePolicy = EAGER) -> None:
-        self.one = ScriptedProvider(*[after(0.1)] * 10, slow, name="one")
-        self.two = ScriptedProvider(second, name="two")
+    def __init__(
+        self,
+        slow: list[Step],
+        second: list[Step],
+        *,
+        policy: planar.HedgePolicy = EAGER,
+        price: planar.Price = planar.Price.FREE,
+    ) -> None:
+        self.one = ScriptedProvider(*[after(0.1)] * 10, slow, name="one", price=price)
+        self.two = ScriptedProvider(second, name="two", price=price)
         self.client = planar.Planar(
             providers=[self.one, self.two], models={"any": ["one:default", "two:default"]}, hedging=policy
         )
@@ -99,6 +107,41 @@ async def test_it_is_off_unless_asked_for() -> None:
 
     assert completion.provider == "one"
     assert bench.two.received == []
+
+
+@pytest.mark.parametrize(("ceiling", "asked"), [("0.0005", 1), ("0.0001", 0)])
+async def test_two_at_once_stay_below_the_cost_ceiling_of_the_call(ceiling: str, asked: int) -> None:
+    price = planar.Price.per_million(input=1, output=1)
+    bench = Bench(after(60), after(0.1), price=price)
+    await bench.warm()
+    most = planar.Constraints(max_cost_usd=Decimal(ceiling))
+    route = bench.client.plan("Rivers?", model="any", max_tokens=50, constraints=most)
+
+    await bench.client.infer("Rivers?", model="any", hedge=True, max_tokens=50, constraints=most)
+
+    assert len(route.order) == 2
+    assert len(bench.two.received) == asked
+
+
+async def test_where_the_money_is_not_enough_for_the_second_no_third_is_asked_beside_the_first() -> None:
+    cheap, dear = planar.Price.per_million(input=1, output=1), planar.Price.per_million(input=2, output=2)
+    one = ScriptedProvider(*[after(0.1)] * 10, after(60), name="one", price=cheap)
+    two, three = ScriptedProvider("Tajo", name="two", price=dear), ScriptedProvider("Duero", name="three", price=cheap)
+    client = planar.Planar(
+        providers=[one, two, three],
+        models={"any": ["one:default", "two:default", "three:default"]},
+        hedging=EAGER,
+        quotas=planar.MemoryQuotaStore(limits={"acme": [planar.Limit.usd("0.00015", per="total")]}),
+    )
+    for _ in range(10):
+        await client.infer("Rivers?" * 20, model="any", wire="streamed")
+
+    completion = await client.infer(
+        "Rivers?", model="any", tenant="acme", hedge=True, max_tokens=50, on_low_budget="refuse"
+    )
+
+    assert completion.provider == "one"
+    assert two.received == three.received == []
 
 
 async def test_a_call_with_tools_is_never_doubled() -> None:

@@ -72,9 +72,13 @@ class Itinerary:
         """Whom to ask first; `None` if the call's cost ceiling leaves nobody."""
         return self._counted(self._take(now, _anybody))
 
-    def beside(self, now: float) -> Stop | None:
-        """Whom to ask while another is still being waited for."""
-        return self._counted(self._take(now, _anybody)) if self.has_more else None
+    def beside(self, running: Stop, now: float) -> Stop | None:
+        """Whom to ask while another is still being waited for: one that the cost ceiling has room for beside that."""
+        if not self.has_more:
+            return None
+        most = running.candidate.cost_bound
+        spent = None if most is None or self._spent is None else self._spent + most
+        return self._counted(self._take(now, lambda stop: self._fits(stop, spent)))
 
     def spare(self, stop: Stop) -> None:
         """The one `beside` was not asked after all: it is still there to fall back to."""

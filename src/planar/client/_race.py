@@ -112,7 +112,7 @@ class Hedge:
     async def second(self, first: OpenAttempt) -> OpenAttempt | None:
         """The other deployment of a race, held, if there is one that the budgets allow."""
         core, itinerary = self._core, self._itinerary
-        stop = itinerary.beside(core.steady(first.loop))
+        stop = itinerary.beside(first.stop, core.steady(first.loop))
         bound = None if stop is None else first_hold(stop.candidate, self._tier)
         if stop is None:
             return None

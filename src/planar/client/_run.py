@@ -248,7 +248,7 @@ class Run:
 
         Args:
             fold: What its words are added to; one of its own, unless given.
-            patient: It may wait for a place. Otherwise nobody else is asked where there is none.
+            patient: It may wait for a place. Otherwise nobody else is asked where there is none, or no money.
 
         Raises:
             NoPlaceError: Nobody who may be asked has room.
@@ -281,7 +281,7 @@ class Run:
                 if following is None:
                     raise soonest(passed) from None
             except QuotaExceededError as error:
-                following = self._instead(stop, error)
+                following = self._instead(stop, error) if patient else None
                 if following is None:
                     raise
             finally:
