@@ -22,7 +22,16 @@ from planar.types import Candidate, Constraints, Health, ModelInfo, Price, Route
 
 CALLS = 200
 PROMPT = [{"role": "system", "content": "Answer briefly. " * 20}, {"role": "user", "content": "Which rivers? " * 40}]
-STRATEGIES: tuple[object, ...] = ("ordered", "cheapest", "fastest", "quality", "balanced", planar.Sticky())
+STRATEGIES: tuple[object, ...] = (
+    "ordered",
+    "cheapest",
+    "fastest",
+    "quality",
+    "balanced",
+    planar.Sticky(),
+    planar.Weighted({"v0:m0": 3, "v1:m1": 1}),
+    planar.Cascade(check=bool),
+)
 BOUND = Constraints(vendors=frozenset(f"v{n}" for n in range(4)), max_cost_usd=Decimal(1), regions=frozenset({"eu"}))
 
 
@@ -94,7 +103,7 @@ def contenders(count: int) -> dict[str, Callable[[], object]]:
     router = CostRouter()
     runs: dict[str, Callable[[], object]] = {}
     for strategy in STRATEGIES:
-        name = strategy if isinstance(strategy, str) else f"{strategy.name}, balanced"  # type: ignore[attr-defined]
+        name = strategy if isinstance(strategy, str) else strategy.name  # type: ignore[attr-defined]
         asked = RouteRequest(model="fast", tenant="acme", strategy=strategy)
         runs[f"router.plan, {name}"] = lambda asked=asked: router.plan(asked, known)
     bounded = RouteRequest(model="fast", tenant="acme", strategy="balanced", constraints=BOUND)

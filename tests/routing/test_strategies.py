@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import pickle
+import sys
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -479,3 +481,32 @@ def test_a_route_can_be_pickled_whatever_its_strategy_holds() -> None:
 
     assert again == route
     assert again.explain() == route.explain()
+
+
+@pytest.mark.parametrize("strategy", ["ordered", "cheapest", "fastest", "quality", "balanced", planar.Sticky()])
+def test_fifty_candidates_are_put_in_order_without_a_call_for_each(strategy: Any) -> None:
+    """Time is measured by a benchmark; what makes it short is that rows are made into verdicts when they are read."""
+    price = Price.per_million(input=1, output=2, cached_input="0.1")
+    known = [one(f"v{n}", price=price, quality=50.0 + n, health=Health(ttft_p50=1.0 + n)) for n in range(50)]
+    router, request = CostRouter(), RouteRequest(model="fast", tenant="acme", strategy=strategy)
+    router.plan(request, known)
+
+    calls = calls_in(lambda: router.plan(request, known))
+
+    assert 0 < calls < 50
+    assert calls_in(lambda: router.plan(request, known).verdicts) > 50
+
+
+def calls_in(run: Callable[[], object]) -> int:
+    seen = 0
+
+    def count(frame: object, event: str, argument: object) -> None:
+        nonlocal seen
+        seen += event == "call"
+
+    sys.setprofile(count)
+    try:
+        run()
+    finally:
+        sys.setprofile(None)
+    return seen
