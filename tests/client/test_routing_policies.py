@@ -437,6 +437,22 @@ def test_what_may_be_wrong_is_a_warning_and_the_client_works(
     assert words in caplog.text
 
 
+class Graded:
+    def predict(self, text: str, *, label: str | None = None) -> Mapping[str, float]:
+        return {"a:small": 90.0 if "Rivers" in text else 10.0}
+
+
+def test_a_least_quality_is_a_matter_of_the_call_where_prompts_are_graded() -> None:
+    good = Policy(constraints=planar.Constraints(min_quality=50), models={"mine": ["a:small"]})
+
+    client = client_of(quality=Graded(), tenants={"acme": good})
+    client.set_policy("other", good)
+
+    assert order(client, model="mine", tenant="acme") == order(client, model="mine", tenant="other") == ["a:small"]
+    with pytest.raises(planar.NoRouteError):
+        client.plan("Proofs?", model="mine", tenant="acme")
+
+
 def test_policies_can_be_kept_in_sets_and_are_not_changed_from_outside() -> None:
     models = {"x": ["a:small"]}
     policy = Policy(constraints=planar.Constraints(vendors={"a"}), models=models)  # type: ignore[arg-type]

@@ -122,7 +122,8 @@ class Planar:
             raise ConfigurationError(f"transport must be {' or '.join(map(repr, TRANSPORTS))}, not {transport!r}")
         deployments = Deployments(providers, models or {}, catalog or Catalog())
         router = router or CostRouter()
-        policies = checked(Policies(deployments, router, policy, tenants), deployments.own)
+        policies = Policies(deployments, router, policy, tenants, graded=quality is not None)
+        checked(policies, deployments.own)
         self._core = Core(
             deployments=deployments,
             policies=policies,

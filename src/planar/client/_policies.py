@@ -53,6 +53,7 @@ class Policies:
 
     Args:
         deployments: What the platform's aliases name.
+        graded: Somebody knows how well a prompt will be answered: who is good enough depends on the call.
 
     Attributes:
         platform: What holds for tenants without a policy.
@@ -66,7 +67,10 @@ class Policies:
         router: Router,
         platform: RoutingPolicy | None = None,
         tenants: Mapping[str, RoutingPolicy] | None = None,
+        *,
+        graded: bool = False,
     ) -> None:
+        self._graded = graded
         self._base = Standing(deployments)
         self._router = router
         self._own = RoutingPolicy() if platform is None else platform
@@ -93,7 +97,7 @@ class Policies:
     def with_policy(self, tenant: str | None, policy: RoutingPolicy | None) -> Policies:
         """The same with another policy for one tenant, or, for `None`, the platform; without one if that is `None`."""
         changed = object.__new__(Policies)
-        changed._base, changed._router = self._base, self._router
+        changed._base, changed._router, changed._graded = self._base, self._router, self._graded
         changed._own, changed._given = self._own, dict(self._given)
         changed._begin()
         if tenant is None:
@@ -204,7 +208,7 @@ class Policies:
         deployments = standing.deployments
         entries = deployments.own.entries if policy.models else {}
         named = [one for each in entries.values() for entry in each for one in entry.known]
-        refused = _refused(standing, [*named, *deployments.usual])
+        refused = _refused(standing, [*named, *deployments.usual], graded=self._graded)
         for alias, each in entries.items():
             for entry in each:
                 why = [refused[one.name] for one in entry.known if one.name in refused]
@@ -233,10 +237,15 @@ def checked(policies: Policies, aliases: Aliases | None = None) -> Policies:
     return policies
 
 
-def _refused(standing: Standing, deployments: Sequence[Deployment]) -> dict[str, str]:
+def _refused(standing: Standing, deployments: Sequence[Deployment], *, graded: bool) -> dict[str, str]:
     """Those that no call of this standing can be served by, whatever it asks, and why."""
-    # What a call may cost depends on the call.
-    fixed = tuple([(name, replace(policy, max_cost_usd=None)) for name, policy in standing.policies])
+    # What a call may cost depends on the call; so does its quality, where that is graded by prompt.
+    fixed = tuple(
+        [
+            (name, replace(policy, max_cost_usd=None, min_quality=None if graded else policy.min_quality))
+            for name, policy in standing.policies
+        ]
+    )
     candidates = [
         Candidate(deployment=one.name, provider=one.provider.name, model=one.model, info=one.info)
         for one in deployments
