@@ -211,6 +211,19 @@ async def test_a_dearer_fallback_is_held_before_it_is_asked() -> None:
     assert (await store.usage("acme")).held == planar.types.Amount()
 
 
+async def test_under_a_limit_on_money_a_deployment_of_unknown_price_is_passed_over() -> None:
+    strange = scripted("Ebro", price=None)
+    store = planar.MemoryQuotaStore(limits={"acme": [planar.Limit.usd(1, per="total")]})
+    client = client_of(strange, scripted("Tajo", name="two", price=PRICE), quotas=store)
+
+    completion = await client.infer("Rivers?", model="any", tenant="acme")
+
+    assert completion.provider == "two"
+    assert strange.received == []
+    assert [attempt.number for attempt in completion.attempts] == [1]
+    assert (await store.usage("acme")).held == planar.types.Amount()
+
+
 async def test_a_deployment_that_the_tenant_cannot_pay_is_passed_over() -> None:
     dear = scripted("Tajo", price=Price.per_million(input=1000, output=1000))
     store = planar.MemoryQuotaStore(limits={"acme": [planar.Limit.usd("0.001", per="total")]})

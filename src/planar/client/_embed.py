@@ -22,6 +22,7 @@ from planar.errors import (
     NoRouteError,
     PlanarError,
     QuotaExceededError,
+    UnknownPriceError,
 )
 from planar.protocols import Call
 from planar.types import Attempt, Embeddings, EmbedRequest, ResponseInfo, Usage, usd
@@ -142,7 +143,7 @@ class _Asking:
             except BaseException as error:
                 if place is not None:
                     place.give_back(core.steady(loop))
-                if not isinstance(error, QuotaExceededError | NoPlaceError):
+                if not isinstance(error, QuotaExceededError | UnknownPriceError | NoPlaceError):
                     raise
                 if isinstance(error, NoPlaceError):
                     passed.append(error)

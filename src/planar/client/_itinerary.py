@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from planar.client._core import Core
 from planar.client._deployments import Deployment
 from planar.client._ends import another_may_serve
-from planar.errors import NoPlaceError, PlanarError, ProviderConnectionError, ProviderError, QuotaExceededError
+from planar.errors import (
+    NoPlaceError,
+    PlanarError,
+    ProviderConnectionError,
+    ProviderError,
+    QuotaExceededError,
+    UnknownPriceError,
+)
 from planar.routing import backoff
 from planar.types import NANO, Candidate, Route, RouteRequest
 
@@ -88,7 +95,7 @@ class Itinerary:
     def instead(
         self,
         refused: Stop,
-        error: QuotaExceededError | NoPlaceError,
+        error: QuotaExceededError | UnknownPriceError | NoPlaceError,
         now: float,
         *,
         left: float | None,
@@ -96,15 +103,16 @@ class Itinerary:
     ) -> Stop | None:
         """Whom to ask in place of one that nobody could ask; it costs the call no attempt.
 
-        Where the tenant's money does not reach: one that was not asked yet, for it may cost less. Other limits are the
-        same whoever answers, and refuse the call. Where there was no place: the same, or again one that failed. The
-        one without a place is not come back to: its queue is where to wait for it.
+        Where the tenant's money does not reach, or nobody knows whether it does: one that was not asked yet, for it may
+        cost less. Other limits are the same whoever answers, and refuse the call. Where there was no place: the same,
+        or again one that failed. The one without a place is not come back to: its queue is where to wait for it.
         """
         able = able or _anybody
         if isinstance(error, NoPlaceError):
             self._failed.pop(refused.deployment.name, None)
             return self._take(now, able) or self._again(now, left, able)
-        return self._take(now, able) if error.dimension == "nano_usd" else None
+        of_money = isinstance(error, UnknownPriceError) or error.dimension == "nano_usd"
+        return self._take(now, able) if of_money else None
 
     def after(
         self, error: PlanarError, now: float, *, left: float | None, able: Callable[[Stop], bool] | None = None

@@ -28,6 +28,7 @@ from planar.errors import (
     NoRouteError,
     PlanarError,
     QuotaExceededError,
+    UnknownPriceError,
 )
 from planar.events import (
     AttemptFailed,
@@ -280,7 +281,7 @@ class Run:
                 following = self._instead(stop, error) if patient else None
                 if following is None:
                     raise soonest(passed) from None
-            except QuotaExceededError as error:
+            except (QuotaExceededError, UnknownPriceError) as error:
                 following = self._instead(stop, error) if patient else None
                 if following is None:
                     raise
@@ -294,7 +295,7 @@ class Run:
             self._observer.attempt_started(attempt.number, attempt.deployment.name)
         return attempt
 
-    def _instead(self, stop: Stop, error: QuotaExceededError | NoPlaceError) -> Stop | None:
+    def _instead(self, stop: Stop, error: QuotaExceededError | UnknownPriceError | NoPlaceError) -> Stop | None:
         loop, itinerary, resumed = self._loop, self._itinerary, self._resumed
         assert loop is not None
         assert itinerary is not None
