@@ -70,6 +70,7 @@ class Run:
         "_itinerary",
         "_judge",
         "_loop",
+        "_now",
         "_numbered",
         "_observer",
         "_open_attempts",
@@ -97,6 +98,7 @@ class Run:
         self._request: ChatRequest = order.request
         self._step: Callable[[], Awaitable[Sequence[Event]]] = self._begin
         self._loop: Loop | None = None
+        self._now: Callable[[], float] = _not_yet
         self.busy = False
         self._telemetry: AbstractContextManager[RequestObserver] | None = None
         self._observer: RequestObserver | None = None
@@ -148,7 +150,8 @@ class Run:
         raise late(self._now() - self.account.started, None if self._holding is None else self._holding.waits_at)
 
     def _enter_loop(self) -> None:
-        self._loop = current_loop()
+        self._loop = loop = current_loop()
+        self._now = (self._core.clock or loop).monotonic
         self.account.started = self._now()
         total = self._order.timeouts.total
         ends = [self._order.deadline] if self._order.deadline is not None else []
@@ -521,10 +524,10 @@ class Run:
             timings=account.timings(usage, now=self._now()),
         )
 
-    def _now(self) -> float:
-        if self._core.clock is not None:
-            return self._core.clock.monotonic()
-        return 0.0 if self._loop is None else self._loop.monotonic()
+
+def _not_yet() -> float:
+    """The time of a call that no event loop has run."""
+    return 0.0
 
 
 _number = attrgetter("number")
