@@ -11,6 +11,8 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
+from planar.types._quick import quick
+
 if TYPE_CHECKING:
     from planar.errors import PlanarError
     from planar.events import Event
@@ -52,6 +54,7 @@ class Clock(Protocol):
         ...
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """What one attempt may use.
@@ -334,6 +337,7 @@ class SplitsLeases(Protocol):
         ...
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestContext:
     """What telemetry is told when a request begins. Prompt and answer are not part of it."""

@@ -129,7 +129,7 @@ class Planar:
             policies=policies,
             router=router,
             quotas=open_store(quotas) if isinstance(quotas, str) else quotas or MemoryQuotaStore(),
-            telemetry=guarded(telemetry or NullTelemetry()),
+            telemetry=None if telemetry is None or type(telemetry) is NullTelemetry else guarded(telemetry),
             clock=clock,
             new_id=new_id,
             health=HealthBoard(breaker or BreakerPolicy()),

@@ -34,6 +34,7 @@ class Core:
     Attributes:
         aborts: By provider name, what follows when a caller leaves an answer early.
         runs: Calls that have begun and not ended.
+        telemetry: Who watches; `None`, most often, where nobody does.
         policies: What the platform and its tenants may use; `changing` is held by whoever puts others in their place.
         quality: How well each deployment will answer a prompt, where somebody has learned that.
         memory: What earlier calls say about the next.
@@ -46,7 +47,7 @@ class Core:
     policies: Policies
     router: Router
     quotas: QuotaStore
-    telemetry: Telemetry
+    telemetry: Telemetry | None
     clock: Clock | None
     new_id: Callable[[], str]
     health: HealthBoard

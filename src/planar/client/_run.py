@@ -39,7 +39,7 @@ from planar.events import (
     RouteSelected,
     UsageReported,
 )
-from planar.protocols import RequestContext, RequestObserver
+from planar.protocols import RequestContext, RequestObserver, Telemetry
 from planar.telemetry import NOBODY
 from planar.types import (
     ChatRequest,
@@ -195,17 +195,8 @@ class Run:
         assert loop is not None
         if core.closed:
             raise ClosedError("the client was closed: make a new one")
-        context = RequestContext(
-            request_id=self.request_id,
-            tenant=order.tenant,
-            operation="chat",
-            model=order.model,
-            streamed=order.wire != "whole",
-            metadata=order.metadata,
-        )
-        self._telemetry = core.telemetry.request(context)
-        observer = self._telemetry.__enter__()
-        self._observer = None if observer is NOBODY else observer
+        if core.telemetry is not None:
+            self._watch(core.telemetry)
         now = core.steady(loop)
         self.route, deployments = plan(core, order, now=now)
         if self._observer is not None:
@@ -230,6 +221,20 @@ class Run:
             raise NoRouteError(f"no deployment may serve this call:\n{self.route.explain()}", route=self.route)
         self._step = self._hold
         return (RouteSelected(self.route),)
+
+    def _watch(self, telemetry: Telemetry) -> None:
+        order = self._order
+        context = RequestContext(
+            request_id=self.request_id,
+            tenant=order.tenant,
+            operation="chat",
+            model=order.model,
+            streamed=order.wire != "whole",
+            metadata=order.metadata,
+        )
+        self._telemetry = telemetry.request(context)
+        observer = self._telemetry.__enter__()
+        self._observer = None if observer is NOBODY else observer
 
     async def _hold(self) -> Sequence[Event]:
         stop, resumed = self._stop, self._resumed
