@@ -106,6 +106,42 @@ async def test_a_dearer_tier_is_held_at_its_own_price() -> None:
     assert urgent.order[0].cost_bound == (chars * 4 + 100 * 16) * 1000
 
 
+def tiered(price: int, flex: int | None) -> Price:
+    tiers = {} if flex is None else {"flex": Price.per_million(input=flex, output=flex)}
+    return Price.per_million(input=price, output=price, tiers=tiers)
+
+
+@pytest.mark.parametrize(("tier", "first"), [(None, "b"), ("flex", "a"), ("auto", "b"), ("scale", "b")])
+async def test_the_cheapest_is_who_is_cheapest_at_the_tier_that_is_asked_for(tier: str | None, first: str) -> None:
+    prices = {"a": tiered(4, 1), "b": tiered(2, None), "c": tiered(3, 2)}
+    client = planar.Planar(
+        providers=[ScriptedProvider(name=name, price=price) for name, price in prices.items()],
+        models={"any": [f"{name}:default" for name in prices]},
+    )
+
+    route = client.plan("Rivers?", model="any", strategy="cheapest", service_tier=tier)
+
+    assert route.order[0].provider == first
+    assert planar.replay(route.to_json()) == route
+
+
+async def test_nobody_is_dropped_for_a_price_that_is_not_the_one_of_the_tier() -> None:
+    store = planar.MemoryQuotaStore(limits={"acme": [planar.Limit.usd("0.0006", per="day")]})
+    dear = ScriptedProvider(name="a", price=tiered(1000, 1))
+    client = planar.Planar(
+        providers=[dear, ScriptedProvider(name="b", price=tiered(1, 1))],
+        models={"any": ["b:default", "a:default"]},
+        quotas=store,
+    )
+    await client.infer("Rivers?", model="any", tenant="acme", max_tokens=16)
+
+    plain = client.plan("Rivers?", model="any", tenant="acme")
+    patient = client.plan("Rivers?", model="any", tenant="acme", service_tier="flex")
+
+    assert [verdict.dropped_by for verdict in plain.verdicts] == [None, "headroom"]
+    assert [verdict.dropped_by for verdict in patient.verdicts] == [None, None]
+
+
 async def test_under_a_limit_on_money_a_tier_without_a_price_is_not_asked_for() -> None:
     provider = Billed("scale")
     client = client_of(provider, planar.Limit.usd(1, per="day"))

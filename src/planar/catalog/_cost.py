@@ -110,23 +110,28 @@ def cost_bound(price: Price, *, input_tokens: int, output_tokens: int) -> int:
     return bound
 
 
-def expected_cost(price: Price, *, input_tokens: int, cached_tokens: int, output_tokens: int) -> int:
-    """What a call of so many tokens is likely to cost at the standard tier, in nano-USD.
+def expected_cost(
+    price: Price, *, input_tokens: int, cached_tokens: int, output_tokens: int, tier: str | None = None
+) -> int:
+    """What a call of so many tokens is likely to cost, in nano-USD.
 
     Args:
         input_tokens: Of the whole prompt.
         cached_tokens: How many of them the cache will probably give.
         output_tokens: Of the whole answer.
+        tier: The service tier that is asked for. One that has no price is taken for the standard one, at which most
+            vendors serve whoever asks for what they do not have.
     """
     compute = 0
-    if not price._flat:
-        price = price.applied(input_tokens=input_tokens) or price
+    if tier is not None or not price._flat:
+        at_tier = None if tier is None else price.applied(input_tokens=input_tokens, tier=tier)
+        price = at_tier or price.applied(input_tokens=input_tokens) or price
         compute = _compute(price, input_tokens - cached_tokens + output_tokens, None)
     pico = (input_tokens - cached_tokens) * price.input + cached_tokens * price._cached + output_tokens * price.output
     return -(-(pico + compute) // _PICO_PER_NANO) + price.call
 
 
-def expected_costs(candidates: Sequence[Candidate]) -> list[int | None]:
+def expected_costs(candidates: Sequence[Candidate], *, tier: str | None = None) -> list[int | None]:
     """`expected_cost` of each candidate's likely tokens; `None` where its price is unknown.
 
     It says once more what `expected_cost` says, without a call for each: a router asks it of fifty at once.
@@ -138,9 +143,11 @@ def expected_costs(candidates: Sequence[Candidate]) -> list[int | None]:
             costs.append(None)
             continue
         cached, prompt, answer = one.cached_tokens_likely, one.input_tokens_likely, one.output_tokens_likely
-        if price._flat:
+        if price._flat and tier is None:
             pico = (prompt - cached) * price.input + cached * price._cached + answer * price.output
             costs.append(-(-pico // _PICO_PER_NANO) + price.call)
         else:
-            costs.append(expected_cost(price, input_tokens=prompt, cached_tokens=cached, output_tokens=answer))
+            costs.append(
+                expected_cost(price, input_tokens=prompt, cached_tokens=cached, output_tokens=answer, tier=tier)
+            )
     return costs

@@ -114,6 +114,7 @@ def plan(core: Core, order: Order, *, now: float) -> tuple[Route, dict[str, Depl
         needs=order.needs,
         parameters=parameters(order.request) if order.strict else _none,
         max_tokens=order.request.max_tokens,
+        service_tier=order.request.service_tier,
         length_seen=recalled.lengths is not None,
         headroom=recalled.headroom,
         headroom_age=recalled.headroom_age,

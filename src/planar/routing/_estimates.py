@@ -26,23 +26,25 @@ class Estimates:
 
     Attributes:
         candidates: Whom they are of, in the operator's order.
+        tier: The service tier that the call asks for.
     """
 
-    __slots__ = ("candidates",)
+    __slots__ = ("candidates", "tier")
 
-    def __init__(self, candidates: Sequence[Candidate]) -> None:
+    def __init__(self, candidates: Sequence[Candidate], *, tier: str | None = None) -> None:
         self.candidates = candidates
+        self.tier = tier
 
     def __len__(self) -> int:
         return len(self.candidates)
 
     def costs(self) -> list[int | None]:
         """Likely nano-USD of the call, what the cache is expected to have at its own rate."""
-        return expected_costs(self.candidates)
+        return expected_costs(self.candidates, tier=self.tier)
 
     def cost(self, row: int) -> int | None:
         """One of `costs`."""
-        return expected_costs((self.candidates[row],))[0]
+        return expected_costs((self.candidates[row],), tier=self.tier)[0]
 
     def qualities(self) -> list[float | None]:
         """0 to 100: for this prompt, where somebody has said, or in general."""

@@ -41,7 +41,7 @@ def sieve(request: RouteRequest, candidates: Sequence[Candidate]) -> dict[int, R
                 needed = candidate.input_tokens_bound + room
                 gone[index] = "context", ("{} tokens do not fit {}", needed, window)
     if request.headroom is not None and request.headroom_age is not None and request.headroom_age <= FRESH:
-        _within(request.headroom, candidates, gone)
+        _within(request.headroom, candidates, gone, tier=request.service_tier)
     return gone
 
 
@@ -142,7 +142,7 @@ def _dearer(most: Decimal, candidate: Candidate) -> Refusal | None:
     return ("max_cost_usd", ("it may cost more",)) if candidate.cost_bound > most * NANO else None
 
 
-def _within(headroom: int, candidates: Sequence[Candidate], gone: dict[int, Refusal]) -> None:
+def _within(headroom: int, candidates: Sequence[Candidate], gone: dict[int, Refusal], *, tier: str | None) -> None:
     """Drop those whose prompt alone costs more than the tenant has left, unless that is everybody."""
     broke: dict[int, Refusal] = {}
     left = 0
@@ -153,7 +153,7 @@ def _within(headroom: int, candidates: Sequence[Candidate], gone: dict[int, Refu
         price, prompt = candidate.info.price, candidate.input_tokens_likely
         if price is None:
             broke[index] = "headroom", ("its price is unknown, and the tenant's money is limited",)
-        elif expected_cost(price, input_tokens=prompt, cached_tokens=0, output_tokens=1) > headroom:
+        elif expected_cost(price, input_tokens=prompt, cached_tokens=0, output_tokens=1, tier=tier) > headroom:
             broke[index] = "headroom", ("its prompt costs more than the tenant has left",)
     if len(broke) < left:
         gone.update(broke)

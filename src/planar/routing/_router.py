@@ -62,7 +62,7 @@ class CostRouter:
         passed = (
             [index for index in range(len(candidates)) if index not in dropped] if dropped else range(len(candidates))
         )
-        these = Estimates([candidates[index] for index in passed])
+        these = Estimates([candidates[index] for index in passed], tier=request.service_tier)
         found = strategy.rank(request, these)
         ranking = [passed[row] for row in found.order]
         notes = {passed[row]: reason for row, reason in found.notes.items()}

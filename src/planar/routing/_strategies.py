@@ -342,6 +342,7 @@ def _discounts(these: Estimates) -> list[float | None]:
         if price is None:
             saved.append(None)
         else:
+            price = price.applied(input_tokens=one.input_tokens_likely, tier=these.tier) or price
             rate = price.input if price.cached_input is None else price.cached_input
             saved.append(one.cached_tokens_likely * (price.input - rate) / 1000 / NANO)
     return saved

@@ -116,6 +116,7 @@ def requests(*strategies: object) -> st.SearchStrategy[RouteRequest]:
         prefer=st.none() | vendors,
         needs=_NEEDS,
         max_tokens=st.none() | st.integers(1, 200),
+        service_tier=st.sampled_from([None, "flex"]),
         seed=st.integers(0, 3),
     )
 

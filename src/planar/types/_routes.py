@@ -98,6 +98,7 @@ class RouteRequest:
             `constraints`.
         parameters: Which of its parameters no model may leave out: those of a call with `strict=True`.
         prefer: The vendor (a provider's `name`) that comes first among those that pass.
+        service_tier: The vendor's word for how urgently to serve.
         length_seen: Answers to calls like this one were seen; otherwise their length is assumed.
         headroom: What the tenant could still spend when the store was last asked, in nano-USD; `None` if it has no
             limit on money, or was never seen.
@@ -114,6 +115,7 @@ class RouteRequest:
     needs: frozenset[Capability] = frozenset()
     parameters: frozenset[str] = frozenset()
     max_tokens: int | None = None
+    service_tier: str | None = None
     length_seen: bool = False
     headroom: int | None = None
     headroom_age: float | None = None
