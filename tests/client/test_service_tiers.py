@@ -13,7 +13,7 @@ import planar
 from planar.events import Event, Finish, TextDelta, UsageReported
 from planar.protocols import Call
 from planar.testing import ScriptedProvider
-from planar.types import ChatRequest, Price, PriceStep, Usage
+from planar.types import ChatRequest, ModelInfo, Price, PriceStep, Usage
 
 pytestmark = pytest.mark.anyio
 
@@ -104,6 +104,32 @@ async def test_a_dearer_tier_is_held_at_its_own_price() -> None:
 
     assert plain.order[0].cost_bound == (chars * 2 + 100 * 8) * 1000
     assert urgent.order[0].cost_bound == (chars * 4 + 100 * 16) * 1000
+
+
+class Local(ScriptedProvider):
+    """A model in this process, which knows no tiers."""
+
+    def describe(self, model: str) -> ModelInfo | None:
+        known = super().describe(model)
+        return None if known is None else replace(known, local=True)
+
+
+async def test_a_model_in_this_process_costs_the_same_at_any_tier() -> None:
+    client = client_of(Local("Ebro", price=LIST), planar.Limit.usd(1, per="day"))
+    most = planar.Constraints(max_cost_usd=Decimal("0.01"))
+
+    completion = await client.infer("A river?", tenant="acme", service_tier="flex", max_tokens=100, constraints=most)
+
+    assert completion.provider == "scripted"
+    assert completion.cost_usd is not None
+
+
+async def test_what_anthropic_is_asked_for_by_its_own_word_is_held_at_the_list_price() -> None:
+    client = client_of(Billed("standard"), planar.Limit.usd(1, per="day"))
+
+    completion = await client.infer("A river?", tenant="acme", service_tier="standard_only")
+
+    assert completion.cost_usd == Decimal("0.0028")
 
 
 def tiered(price: int, flex: int | None) -> Price:

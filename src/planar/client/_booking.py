@@ -9,6 +9,7 @@ from math import inf
 from typing import Literal, TypeAlias
 
 from planar.catalog import cost_bound, cost_of
+from planar.client._deployments import bounding_price
 from planar.errors import InvalidRequestError, QuotaExceededError, StoreError
 from planar.events import Notice
 from planar.protocols import QuotaStore
@@ -51,7 +52,7 @@ class Terms:
     price: Price | None = field(init=False)
 
     def __post_init__(self) -> None:
-        self.price = _bounding(self.candidate, self.tier)
+        self.price = bounding_price(self.candidate.info, self.tier)
 
     @property
     def ceiling(self) -> int | None:
@@ -293,16 +294,11 @@ def _unchecked(lease: Lease) -> Notice:
 
 def first_hold(candidate: Candidate, tier: str | None) -> int | None:
     """Nano-USD that an attempt there holds at most when it begins; `None` where the price is unknown."""
-    price, bound = _bounding(candidate, tier), candidate.output_tokens_bound
+    price, bound = bounding_price(candidate.info, tier), candidate.output_tokens_bound
     if price is None:
         return None
     size = SLICE if bound is None else min(bound, SLICE)
     return cost_bound(price, input_tokens=candidate.input_tokens_bound, output_tokens=size)
-
-
-def _bounding(candidate: Candidate, tier: str | None) -> Price | None:
-    price = candidate.info.price
-    return price if price is None or tier is None else price.bounding(tier)
 
 
 async def book(store: QuotaStore, terms: Terms, *, lease_id: str, now: float) -> Booking:

@@ -13,7 +13,7 @@ from planar.client._aliases import REGEX, Pattern, in_order, pattern_of, stars
 from planar.client._memory import Recollection
 from planar.errors import ConfigurationError, UnknownModelError
 from planar.protocols import ContinuesAnswers, CountsTokens, KnowsModels, KnowsVendor, Provider
-from planar.types import Candidate, Capability, Health, ModelInfo
+from planar.types import Candidate, Capability, Health, ModelInfo, Price
 
 if TYPE_CHECKING:
     from planar.types import ChatRequest
@@ -386,9 +386,7 @@ def candidate(
     ceilings = [size for size in (request.max_tokens, info.max_output_tokens, info.context_window) if size is not None]
     output_tokens = min(ceilings) if ceilings else None
     bound = None
-    price = info.price
-    if price is not None and request.service_tier is not None:
-        price = price.bounding(request.service_tier)
+    price = bounding_price(info, request.service_tier)
     if price is not None and output_tokens is not None:
         bound = cost_bound(price, input_tokens=input_tokens, output_tokens=output_tokens)
     return Candidate(
@@ -406,6 +404,13 @@ def candidate(
         quality=quality,
         health=health,
     )
+
+
+def bounding_price(info: ModelInfo, tier: str | None) -> Price | None:
+    """A price that is never below what a call costs there which asks for this tier; `None` where nobody has said it."""
+    price = info.price
+    # What runs in this process is served in one way, whatever is asked for.
+    return price if price is None or tier is None or info.local else price.bounding(tier)
 
 
 def _vendor_of(provider: Provider) -> str | None:

@@ -11,8 +11,11 @@ from typing import ClassVar
 from planar.errors import ConfigurationError
 from planar.types._words import JSON, Capability, no_entries
 
-STANDARD_TIERS = frozenset(("default", "standard", "on_demand"))
-"""What vendors call the service tier that list prices are for: OpenAI, Anthropic and Gemini, Groq."""
+STANDARD_TIERS = frozenset(("default", "standard", "standard_only", "on_demand"))
+"""What vendors call the service tier that list prices are for: OpenAI, Anthropic and Gemini, Groq.
+
+Anthropic is asked for `standard_only`, and answers `standard`.
+"""
 UNTOLD_TIERS = frozenset(("auto", ""))
 """A vendor that answers with these repeats the question: it has not said which tier it billed."""
 
