@@ -33,7 +33,7 @@ def folded(
         raw_finish_reason=None if fold.finish is None else fold.finish.raw_reason,
         usage=usage,
         cost_usd=None if cost is None else usd(cost),
-        provider=deployment.provider.name,
+        provider=deployment.provider_name,
         model=response.model or deployment.model,
         route=route,
         attempts=attempts,

@@ -298,7 +298,7 @@ class OpenAttempt:
         Idempotent. Not cancellable but for its bounds in time.
         """
         failure = error if isinstance(error, PlanarError) else None
-        abort = self._core.aborts.get(self.deployment.provider.name)
+        abort = self._core.aborts.get(self.deployment.provider_name)
         if self._is_ours(failure) and abort is not None and abort.drain_seconds and self._batches is not None:
             try:
                 await shielded(lambda: self.settle(failure, cut=True), seconds=CLOSE_SECONDS)
@@ -369,7 +369,7 @@ class OpenAttempt:
 
     def _counted(self, *, failed: bool) -> Usage | None:
         known = self._told_late or self.fold.usage or self.response.usage
-        abort = self._core.aborts.get(self.deployment.provider.name)
+        abort = self._core.aborts.get(self.deployment.provider_name)
         produced = self.produced
         if abort is not None and abort.bills_all and not failed and self.booking is not None:
             produced = max(produced, self.booking.output_held)

@@ -89,7 +89,7 @@ class Judge:
         rejected = AnswerRejectedError(
             f"{name} answered, but {problem}",
             text=completion.text,
-            provider=attempt.deployment.provider.name,
+            provider=attempt.deployment.provider_name,
             deployment=name,
         )
         attempt.reject(rejected)

@@ -38,6 +38,7 @@ class Deployment:
 
     Attributes:
         name: `provider:model`.
+        provider_name: What stands before the colon.
         counter: The provider, if it can count a prompt exactly.
         continues: It can go on with an answer that broke off elsewhere.
     """
@@ -46,6 +47,7 @@ class Deployment:
     model: str
     info: ModelInfo
     name: str
+    provider_name: str
     counter: CountsTokens | None
     continues: bool
 
@@ -142,7 +144,7 @@ class Stock:
             )
         counter = provider if isinstance(provider, CountsTokens) else None
         continues = isinstance(provider, ContinuesAnswers) and provider.continues(model)
-        return Deployment(provider, model, self._describe(provider, model), name, counter, continues)
+        return Deployment(provider, model, self._describe(provider, model), name, prefix, counter, continues)
 
     def _describe(self, provider: Provider, model: str) -> ModelInfo:
         own: ModelInfo | None = None
@@ -383,15 +385,17 @@ def candidate(
     info, name, warmth = deployment.info, deployment.name, recalled.warmth
     input_tokens = prompt.of(info)
     likely = prompt.likely_of(info, text=texts.get(info.tokenizer) if info.tokenizer else None)
-    ceilings = [size for size in (request.max_tokens, info.max_output_tokens, info.context_window) if size is not None]
-    output_tokens = min(ceilings) if ceilings else None
+    output_tokens = request.max_tokens
+    for most in (info.max_output_tokens, info.context_window):
+        if most is not None and (output_tokens is None or most < output_tokens):
+            output_tokens = most
     bound = None
     price = bounding_price(info, request.service_tier)
     if price is not None and output_tokens is not None:
         bound = cost_bound(price, input_tokens=input_tokens, output_tokens=output_tokens)
     return Candidate(
         deployment=name,
-        provider=deployment.provider.name,
+        provider=deployment.provider_name,
         model=deployment.model,
         info=info,
         input_tokens_bound=input_tokens,

@@ -177,7 +177,7 @@ class _Asking:
         counted = answer.usage or Usage(input_tokens=booking.input_bound, estimated=True)
         usage = replace(counted, output_tokens=counted.output_tokens or 0)
         cost = await booking.settle(usage, frozenset(("estimated",) if usage.estimated else ()))
-        provider = stop.deployment.provider.name
+        provider = stop.deployment.provider_name
         return replace(answer, usage=usage, cost_usd=None if cost is None else usd(cost), provider=provider)
 
     async def _asked(self, stop: Stop) -> Embeddings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from planar.client._core import Core
 from planar.client._deployments import Deployment
@@ -31,6 +32,10 @@ class Stop:
     def again(self, pause: float = 0.0) -> Stop:
         """The same deployment once more."""
         return Stop(self.deployment, self.candidate, pause)
+
+
+Able: TypeAlias = Callable[[Stop], bool]
+"""Whether one may be asked at all."""
 
 
 @dataclass(slots=True)
@@ -77,7 +82,7 @@ class Itinerary:
 
     def first(self, now: float) -> Stop | None:
         """Whom to ask first; `None` if the call's cost ceiling leaves nobody."""
-        return self._counted(self._take(now, _anybody))
+        return self._counted(self._take(now, None))
 
     def beside(self, running: Stop, now: float) -> Stop | None:
         """Whom to ask while another is still being waited for: one that the cost ceiling has room for beside that."""
@@ -99,7 +104,7 @@ class Itinerary:
         now: float,
         *,
         left: float | None,
-        able: Callable[[Stop], bool] | None = None,
+        able: Able | None = None,
     ) -> Stop | None:
         """Whom to ask in place of one that nobody could ask; it costs the call no attempt.
 
@@ -107,16 +112,13 @@ class Itinerary:
         cost less. Other limits are the same whoever answers, and refuse the call. Where there was no place: the same,
         or again one that failed. The one without a place is not come back to: its queue is where to wait for it.
         """
-        able = able or _anybody
         if isinstance(error, NoPlaceError):
             self._failed.pop(refused.deployment.name, None)
             return self._take(now, able) or self._again(now, left, able)
         of_money = isinstance(error, UnknownPriceError) or error.dimension == "nano_usd"
         return self._take(now, able) if of_money else None
 
-    def after(
-        self, error: PlanarError, now: float, *, left: float | None, able: Callable[[Stop], bool] | None = None
-    ) -> Stop | None:
+    def after(self, error: PlanarError, now: float, *, left: float | None, able: Able | None = None) -> Stop | None:
         """Whom to ask after the last one failed with `error`; `None` if that is the end of it.
 
         Args:
@@ -125,7 +127,6 @@ class Itinerary:
         """
         if self._asked >= self._core.retry.attempts or not another_may_serve(error):
             return None
-        able = able or _anybody
         return self._counted(self._at_once(error, now, able) or self._take(now, able) or self._again(now, left, able))
 
     def ended(self, stop: Stop, error: PlanarError | None, cost: int | None, *, now: float) -> None:
@@ -141,9 +142,11 @@ class Itinerary:
             self._asked += 1
         return stop
 
-    def _take(self, now: float, able: Callable[[Stop], bool]) -> Stop | None:
+    def _take(self, now: float, able: Able | None) -> Stop | None:
         """The first that is left and may be asked now, else the first that is left: somebody has to be asked."""
-        left = [stop for stop in self._left if able(stop) and self._affordable(stop)]
+        left = self._left
+        if able is not None or self._ceiling is not None:
+            left = [stop for stop in left if self._may(stop, able)]
         if not left:
             return None
         stop = left[0]
@@ -154,19 +157,19 @@ class Itinerary:
         self._core.retries_of(stop.deployment.name).called(now)
         return stop
 
-    def _at_once(self, error: PlanarError, now: float, able: Callable[[Stop], bool]) -> Stop | None:
+    def _at_once(self, error: PlanarError, now: float, able: Able | None) -> Stop | None:
         if not isinstance(error, ProviderConnectionError) or not error.broke:
             return None
         last = next((one for one in self._failed.values() if one.error is error), None)
-        if last is None or last.times > 1 or not able(last.stop) or not self._affordable(last.stop):
+        if last is None or last.times > 1 or not self._may(last.stop, able):
             return None
         return last.stop.again() if self._core.retries_of(last.stop.deployment.name).take(now) else None
 
-    def _again(self, now: float, left: float | None, able: Callable[[Stop], bool]) -> Stop | None:
+    def _again(self, now: float, left: float | None, able: Able | None) -> Stop | None:
         waits = [
             (self._pause(failed, now), failed.stop)
             for failed in self._failed.values()
-            if failed.error.retryable and able(failed.stop) and self._affordable(failed.stop)
+            if failed.error.retryable and self._may(failed.stop, able)
             if (_retry_after(failed.error) or 0.0) <= self._core.retry.max_wait
         ]
         for pause, stop in sorted(waits, key=lambda wait: wait[0]):
@@ -188,8 +191,8 @@ class Itinerary:
         )
         return max(0.0, failed.at + wait - now)
 
-    def _affordable(self, stop: Stop) -> bool:
-        return self._fits(stop, self._spent)
+    def _may(self, stop: Stop, able: Able | None) -> bool:
+        return (able is None or able(stop)) and self._fits(stop, self._spent)
 
     def _fits(self, stop: Stop, spent: int | None) -> bool:
         ceiling, bound = self._ceiling, stop.candidate.cost_bound
@@ -210,7 +213,3 @@ def _ceiling(request: RouteRequest) -> int | None:
 
 def _retry_after(error: PlanarError) -> float | None:
     return error.retry_after if isinstance(error, ProviderError) else None
-
-
-def _anybody(stop: Stop) -> bool:
-    return True

@@ -161,7 +161,7 @@ class Line:
             reason=reason,
             waiting=fair.waiting,
             retry_after=wait,
-            provider=deployment.provider.name,
+            provider=deployment.provider_name,
             deployment=deployment.name,
         )
 
@@ -185,7 +185,7 @@ class Queues:
 
     def before(self, deployment: Deployment) -> Line | None:
         """The queue for this deployment: its own, or its provider's; `None` if everybody is let in."""
-        return self._lines.get(deployment.name) or self._lines.get(deployment.provider.name)
+        return self._lines.get(deployment.name) or self._lines.get(deployment.provider_name)
 
     def close(self) -> None:
         """Send away everybody who waits."""

@@ -62,7 +62,10 @@ class HealthBoard:
 
         So the last one is never taken away: a deployment that fails is better than none.
         """
-        allowed = [place for place in places if self._retry_at(place, now) is None]
+        lines = self._lines
+        allowed = [
+            place for place in places if (line := lines.get(place)) is None or line.breaker.retry_at(now) is None
+        ]
         return allowed or sorted(places, key=lambda place: self._retry_at(place, now) or now)
 
     def snapshot(self, place: Place, now: float) -> Health:
