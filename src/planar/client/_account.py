@@ -63,7 +63,8 @@ class Account:
     @property
     def usage(self) -> Usage | None:
         """What the attempts whose words are in the answer used; `None` where nothing was."""
-        return _added(self._usages)
+        usages = self._usages
+        return usages[0] if len(usages) == 1 else _added(usages)
 
     def timings(self, usage: Usage | None, *, now: float) -> Timings:
         """Until the end, or until now."""
@@ -82,8 +83,8 @@ class Account:
 
 def _added(usages: Sequence[Usage]) -> Usage | None:
     """What the attempts whose words are in an answer used together."""
-    if len(usages) < 2:
-        return usages[0] if usages else None
+    if not usages:
+        return None
     sums: dict[str, Any] = {}
     for name in _COUNTS:
         known = [value for usage in usages if (value := getattr(usage, name)) is not None]

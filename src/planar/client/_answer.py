@@ -26,9 +26,9 @@ def folded(
         attempts: Those that have ended.
         cost: Of all of them, in nano-USD.
     """
-    response, deployment = attempt.response, attempt.deployment
+    response, deployment, text = attempt.response, attempt.deployment, fold.text
     return Completion(
-        text=fold.text,
+        text=text,
         finish_reason=reason,
         raw_finish_reason=None if fold.finish is None else fold.finish.raw_reason,
         usage=usage,
@@ -38,7 +38,7 @@ def folded(
         route=route,
         attempts=attempts,
         timings=timings,
-        message=fold.message(),
+        message=fold.message(text),
         tool_calls=fold.tool_calls,
         reasoning=fold.reasoning,
         refusal=fold.refusal,

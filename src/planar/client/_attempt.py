@@ -12,7 +12,7 @@ import anyio
 from planar.catalog import likely_tokens
 from planar.client._booking import Booking, Flag, Terms, book
 from planar.client._core import Core
-from planar.client._ends import counted
+from planar.client._ends import estimated
 from planar.client._fold import Fold
 from planar.client._itinerary import Stop
 from planar.client._loops import Loop, shielded
@@ -368,12 +368,17 @@ class OpenAttempt:
         return error is None or isinstance(error, DeadlineExceededError | QuotaExceededError)
 
     def _counted(self, *, failed: bool) -> Usage | None:
+        """What it used: the provider's word if it gave one, else an estimate that says so."""
         known = self._told_late or self.fold.usage or self.response.usage
+        if known is not None and known.input_tokens is not None and known.output_tokens is not None:
+            return known
+        if known is None and failed and not self.spoke:
+            return None  # nothing was delivered
         abort = self._core.aborts.get(self.deployment.provider_name)
         produced = self.produced
         if abort is not None and abort.bills_all and not failed and self.booking is not None:
             produced = max(produced, self.booking.output_held)
-        return counted(known, self._request, produced=produced, nothing=failed and not self.spoke)
+        return estimated(known, self._request, produced=produced)
 
     def _flags(self, usage: Usage | None, error: PlanarError | None, *, cut: bool) -> frozenset[Flag]:
         flags: set[Flag] = set()

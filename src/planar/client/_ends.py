@@ -107,18 +107,13 @@ def produced(fold: Fold) -> int:
     return likely_tokens(characters=fold.characters, deltas=fold.deltas)
 
 
-def counted(known: Usage | None, request: ChatRequest, *, produced: int, nothing: bool) -> Usage | None:
-    """What an attempt used: the provider's word if it gave one, else an estimate that says so.
+def estimated(known: Usage | None, request: ChatRequest, *, produced: int) -> Usage:
+    """What an attempt used where the provider did not say all of it: an estimate that says so.
 
     Args:
-        known: The provider's word.
+        known: What the provider did say.
         produced: About how many tokens were given.
-        nothing: It failed before it said anything, so that nothing was delivered: then without a word, `None`.
     """
-    if known is not None and known.input_tokens is not None and known.output_tokens is not None:
-        return known
-    if known is None and nothing:
-        return None
     known = known or Usage()
     prompt = sum(len(message.text) for message in request.messages)
     return replace(

@@ -11,26 +11,19 @@ _AT_ONCE = 64
 class _Tails:
     """The random part of ids, prepared for several at once: asking the system takes longer than all the rest."""
 
-    __slots__ = ("_forks", "_ready")
+    __slots__ = ("_forks", "ready")
 
     def __init__(self) -> None:
-        self._ready: list[str] = []
+        self.ready: list[str] = []
         self._forks = False
 
-    def take(self) -> str:
-        """One that nobody else gets, in any thread or process."""
-        while True:
-            try:
-                return self._ready.pop()
-            except IndexError:
-                self._prepare()
-
-    def _prepare(self) -> None:
+    def prepare(self) -> None:
+        """Make some ready. Who pops one has it alone, in any thread or process."""
         if not self._forks and hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._ready.clear)  # those are the parent's
+            os.register_at_fork(after_in_child=self.ready.clear)  # those are the parent's
             self._forks = True
         digits = os.urandom(10 * _AT_ONCE).hex()
-        self._ready.extend([_tail(digits[start : start + 20]) for start in range(0, len(digits), 20)])
+        self.ready.extend([_tail(digits[start : start + 20]) for start in range(0, len(digits), 20)])
 
 
 def _tail(digits: str) -> str:
@@ -44,4 +37,8 @@ _tails = _Tails()
 def new_id() -> str:
     """A version 7 UUID (RFC 9562, section 5.7): milliseconds since the epoch, then 74 random bits."""
     milliseconds = f"{time.time_ns() // 1_000_000:012x}"
-    return f"{milliseconds[:8]}-{milliseconds[8:]}-{_tails.take()}"
+    while True:
+        try:
+            return f"{milliseconds[:8]}-{milliseconds[8:]}-{_tails.ready.pop()}"
+        except IndexError:
+            _tails.prepare()

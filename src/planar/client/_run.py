@@ -331,7 +331,7 @@ class Run:
     async def _last(self, attempt: OpenAttempt, batch: Sequence[Event]) -> Sequence[Event]:
         """A batch with, or after, the counts."""
         # What ends the answer is told once, after it was booked; the words are not kept waiting for that.
-        words = [event for event in batch if not isinstance(event, UsageReported | Finish)]
+        words = [event for event in batch if not isinstance(event, _ENDS)]
         if attempt.fold.finish is None:
             return words
         self.fold = attempt.fold
@@ -528,6 +528,9 @@ class Run:
             cost=account.cost,
             timings=account.timings(usage, now=self._now()),
         )
+
+
+_ENDS = (UsageReported, Finish)
 
 
 def _not_yet() -> float:

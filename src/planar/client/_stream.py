@@ -79,7 +79,7 @@ class Stream:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self.aclose()
+        await self._run.close()
 
     async def aclose(self) -> None:
         """Stop the provider and settle what was used. Idempotent; cancelling the caller does not interrupt it."""
@@ -108,7 +108,8 @@ class Stream:
         return replace(completion, output=parse_output(completion.text, shape))
 
     def __del__(self) -> None:
-        self._run.abandon()
+        if not self._run.ended:
+            self._run.abandon()
 
 
 class _Events:
