@@ -39,6 +39,7 @@ class Terms:
         count: Counts the prompt exactly; asked only when the bound does not fit.
         tier: The service tier that the caller asked for.
         price: What holds are made of: never below what the call can cost. `None` where nobody has said it.
+        ceiling: Most tokens that the answer can have by the caller's word and the model's nature.
     """
 
     tenant: TenantPath
@@ -50,15 +51,12 @@ class Terms:
     count: Callable[[], Awaitable[int]] | None = None
     tier: str | None = None
     price: Price | None = field(init=False)
+    ceiling: int | None = field(init=False)
 
     def __post_init__(self) -> None:
         self.price = bounding_price(self.candidate.info, self.tier)
-
-    @property
-    def ceiling(self) -> int | None:
-        """Most tokens that the answer can have by the caller's word and the model's nature."""
         bound = self.candidate.output_tokens_bound
-        return bound if bound is None or self.wanted is None else min(bound, self.wanted)
+        self.ceiling = bound if bound is None or self.wanted is None else min(bound, self.wanted)
 
     def hold(self, input_tokens: int, output_tokens: int) -> Amount:
         """An upper bound of so many tokens, in money too where the price is known."""

@@ -59,10 +59,11 @@ class CostRouter:
         """
         strategy = self._chosen(request)
         dropped = sieve(request, candidates)
-        passed = (
-            [index for index in range(len(candidates)) if index not in dropped] if dropped else range(len(candidates))
-        )
-        these = Estimates([candidates[index] for index in passed], tier=request.service_tier)
+        passed: Sequence[int] = range(len(candidates))
+        these = Estimates(candidates, tier=request.service_tier)
+        if dropped:
+            passed = [index for index in passed if index not in dropped]
+            these = Estimates([candidates[index] for index in passed], tier=request.service_tier)
         found = strategy.rank(request, these)
         ranking = [passed[row] for row in found.order]
         notes = {passed[row]: reason for row, reason in found.notes.items()}

@@ -62,11 +62,6 @@ def is_root(text: str) -> bool:
     return "/" not in text and _is_path(text)
 
 
-def _check_count(name: str, value: int) -> None:
-    if type(value) is not int or not 0 <= value <= 2**53:
-        raise InvalidRequestError(f"{name} must be a whole number from 0 to 2**53, not {value!r}", param=name)
-
-
 @quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Amount:
@@ -77,10 +72,12 @@ class Amount:
     nano_usd: int | None = 0
 
     def __post_init__(self) -> None:
-        _check_count("input_tokens", self.input_tokens)
-        _check_count("output_tokens", self.output_tokens)
-        if self.nano_usd is not None:
-            _check_count("nano_usd", self.nano_usd)
+        counts = ("input_tokens", self.input_tokens), ("output_tokens", self.output_tokens), ("nano_usd", self.nano_usd)
+        for name, value in counts:
+            if value is None and name == "nano_usd":
+                continue
+            if type(value) is not int or not 0 <= value <= 2**53:
+                raise InvalidRequestError(f"{name} must be a whole number from 0 to 2**53, not {value!r}", param=name)
 
     @property
     def tokens(self) -> int:
