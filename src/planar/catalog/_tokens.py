@@ -69,7 +69,8 @@ class InputBound:
         tokens = self.tokens
         for part in self.media:
             tokens += media_bound(part, model.id)
-        return tokens if model.context_window is None else min(tokens, model.context_window)
+        window = model.context_window
+        return tokens if window is None or tokens <= window else window
 
     def likely_of(self, model: ModelInfo, *, text: int | None = None) -> int:
         """What this model will probably make of it: an estimate, and never above `of`.

@@ -53,7 +53,7 @@ class _Thought:
 
 @dataclass(slots=True)
 class _Words:
-    text: list[str] = field(default_factory=list[str])
+    text: list[str]
     signature: str | None = None
 
     def part(self) -> Text:
@@ -120,6 +120,10 @@ class Fold:
         match event:
             case TextDelta():
                 self._text(event)
+            case UsageReported(usage=usage):
+                self.usage = usage
+            case Finish():
+                self.finish = event
             case ReasoningDelta():
                 self._reason(event)
             case ToolCallStart(index=index, id=id, name=name):
@@ -142,10 +146,6 @@ class Fold:
                 self.citations.append(source)
             case Notice(message=message):
                 self.notices.append(message)
-            case UsageReported(usage=usage):
-                self.usage = usage
-            case Finish():
-                self.finish = event
             case _:
                 pass  # routing and attempts are kept by the loop that makes them
 
@@ -157,7 +157,7 @@ class Fold:
         self._count(event.text)
         words = self._words
         if words is None:
-            words = self._words = _Words()
+            words = self._words = _Words([])
             self._thought = None
             self._blocks.append(words)
         words.text.append(event.text)

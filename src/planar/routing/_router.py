@@ -66,8 +66,10 @@ class CostRouter:
             these = Estimates([candidates[index] for index in passed], tier=request.service_tier)
         found = strategy.rank(request, these)
         ranking = [passed[row] for row in found.order]
-        notes = {passed[row]: reason for row, reason in found.notes.items()}
-        ranking = _asked_last(_preferred(ranking, request.prefer, candidates), candidates, request, notes)
+        notes = {passed[row]: reason for row, reason in found.notes.items()} if found.notes else {}
+        if request.prefer is not None:
+            ranking = _preferred(ranking, request.prefer, candidates)
+        ranking = _asked_last(ranking, candidates, request, notes)
         if len(ranking) < len(passed):
             kept = set(ranking)
             dropped.update({index: ("strategy", (found.why_not,)) for index in passed if index not in kept})
@@ -106,9 +108,7 @@ def _terms(these: Estimates, found: Ranking) -> Mapping[str, Sequence[float | No
     return {**these.terms(), **{name: made() if callable(made) else made for name, made in found.terms.items()}}
 
 
-def _preferred(ranking: list[int], vendor: str | None, candidates: Sequence[Candidate]) -> list[int]:
-    if vendor is None:
-        return ranking
+def _preferred(ranking: list[int], vendor: str, candidates: Sequence[Candidate]) -> list[int]:
     return sorted(ranking, key=lambda index: candidates[index].provider != vendor)
 
 

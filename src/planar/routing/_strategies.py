@@ -15,6 +15,7 @@ from planar.routing._estimates import Estimates
 from planar.types import JSON, NANO, RouteRequest
 from planar.types._route_pages import name_of, plain
 from planar.types._routes import Reason
+from planar.types._words import no_entries
 
 Column: TypeAlias = Sequence[float | None] | Callable[[], Sequence[float | None]]
 
@@ -36,9 +37,9 @@ class Ranking:
 
     order: Sequence[int]
     why: str
-    terms: Mapping[str, Column] = field(default_factory=dict[str, "Column"])
+    terms: Mapping[str, Column] = field(default_factory=no_entries)
     why_not: str = "not chosen"
-    notes: Mapping[int, Reason] = field(default_factory=dict[int, Reason])
+    notes: Mapping[int, Reason] = field(default_factory=no_entries)
 
 
 class Strategy(Protocol):

@@ -49,7 +49,7 @@ BreakerState: TypeAlias = Literal["closed", "open", "half_open"]
 NANO = 1_000_000_000
 
 
-def no_entries() -> dict[str, Any]:
+def no_entries() -> dict[Any, Any]:
     """An empty mapping of its own for each object. `dict[str, Any]` makes one too, in five times the time."""
     return {}
 
