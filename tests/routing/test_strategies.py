@@ -291,6 +291,20 @@ def test_balanced_adds_money_time_and_quality_in_usd() -> None:
     assert sums == pytest.approx([0.01 + 0.02, 0.01 + 0.01 + 0.02])
 
 
+@pytest.mark.parametrize(
+    "strategy", ["balanced", planar.Sticky(), planar.Cascade(check=bool, otherwise=planar.Sticky())]
+)
+def test_what_the_router_says_that_quality_is_worth_holds_within_another_strategy_too(strategy: object) -> None:
+    router = CostRouter(balanced=planar.Balanced(usd_per_point=Decimal(1)))
+    poor = one("a", price=Price.FREE, quality=10.0, input_tokens_likely=1000)
+    dear = one("b", price=Price.per_million(input=9, output=9), quality=90.0, input_tokens_likely=1000)
+
+    route = router.plan(RouteRequest(model="fast", tenant="acme", strategy=strategy), [poor, dear])
+
+    assert route.order[0] is dear
+    assert replay(route.to_json()).order == route.order
+
+
 def test_unless_somebody_says_twice_the_time_weighs_like_twice_the_money() -> None:
     def at(name: str, usd: int, seconds: float) -> Candidate:
         seen = Health(ttft_p50=seconds, tokens_per_second=1e9)
@@ -418,6 +432,13 @@ def test_a_strategy_of_somebody_elses_decides_and_cannot_be_replayed() -> None:
 def test_what_is_no_record_is_refused(record: str, says: str) -> None:
     with pytest.raises(planar.InvalidRequestError, match=says):
         replay(record)
+
+
+@pytest.mark.parametrize("strategy", [planar.routing.Cheapest(), planar.routing.Pinned(), planar.Fastest()])
+def test_a_plain_strategy_that_was_given_as_an_object_is_replayed_as_one(strategy: object) -> None:
+    route = plan(strategy, one("a"), one("b"))
+
+    assert replay(route.to_json()) == route
 
 
 def test_the_route_of_another_router_is_not_replayed() -> None:

@@ -56,7 +56,7 @@ def _made(data: object) -> object:
         case "cascade":
             return Cascade(_unrecorded, **given)
         case str() if name in names():
-            return name
+            return strategy_of(name)
         case _:
             raise InvalidRequestError(f"only the strategies of planar.routing can be replayed, not {name!r}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import ClassVar
 
@@ -11,7 +12,9 @@ from planar.routing._estimates import Estimates, is_silent
 from planar.routing._filters import sieve
 from planar.routing._strategies import (
     Balanced,
+    Cascade,
     Ranking,
+    Sticky,
     Strategy,
     StrategyLike,
     data_of,
@@ -35,7 +38,8 @@ class CostRouter:
 
     Args:
         strategy: For calls that name none. Without one the alias's order holds, and `"balanced"` for `model="auto"`.
-        balanced: What a second and a point of quality are worth where the strategy is `"balanced"`.
+        balanced: What a second and a point of quality are worth where the strategy is `"balanced"`, or the one within
+            `Sticky` or `Cascade` is.
 
     Raises:
         ConfigurationError: The strategy does not exist.
@@ -101,7 +105,13 @@ class CostRouter:
             ) from None
 
     def _of(self, given: object) -> Strategy:
-        return self._balanced if given == "balanced" else strategy_of(given)
+        if given == "balanced":
+            return self._balanced
+        strategy = strategy_of(given)
+        if isinstance(strategy, Sticky | Cascade):
+            inner = self._of(strategy.otherwise)
+            return strategy if inner == strategy_of(strategy.otherwise) else replace(strategy, otherwise=inner)
+        return strategy
 
 
 def _terms(these: Estimates, found: Ranking) -> Mapping[str, Sequence[float | None]]:
