@@ -105,6 +105,7 @@ def picture(found: Outcomes, worlds: Iterable[str], path: Path) -> None:
 
     mpl.use("svg")
     mpl.rcParams["svg.hashsalt"] = "routesim"  # the same figures make the same file
+    mpl.rcParams["svg.fonttype"] = "none"  # text stays text: a third of the size
     from matplotlib import pyplot as plt
 
     names = list(worlds)
