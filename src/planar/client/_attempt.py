@@ -48,6 +48,7 @@ class OpenAttempt:
         queued: Seconds that it waited for a place.
         waits_at: The queue in which it waits, or in which it was cancelled.
         now: Gives seconds on the client's clock.
+        steady: Gives those on the clock that all event loops share, where health and budgets live.
         spoke: It has given a delta.
         withheld: Its words, which nobody gets before they were checked; `None` if they are given as they come.
         overtaken: Another was faster.
@@ -84,6 +85,7 @@ class OpenAttempt:
         "response",
         "spoke",
         "started",
+        "steady",
         "stop",
         "usage",
         "waits_at",
@@ -106,6 +108,7 @@ class OpenAttempt:
         self._request = request
         self.loop = loop
         self.now = (core.clock or loop).monotonic
+        self.steady = loop.steady if core.clock is None else core.clock.monotonic
         self._manager: AbstractAsyncContextManager[AsyncIterator[Sequence[Event]]] | None = None
         self._batches: AsyncIterator[Sequence[Event]] | None = None
         rate = order.timeouts.min_rate
@@ -159,20 +162,20 @@ class OpenAttempt:
         except BaseException as error:
             self.give_back()
             if isinstance(error, QuotaExceededError) and error.dimension == "nano_usd":
-                core.memory.headroom.told(self._order.tenant, error.remaining, core.steady(self.loop))
+                core.memory.headroom.told(self._order.tenant, error.remaining, self.steady())
             raise
         self.number = number
-        now = core.steady(self.loop)
+        now = self.steady()
         core.memory.headroom.told(self._order.tenant, booking.money_left, now)
         self._watch = core.health.began(deployment.name, now, streamed=self._order.wire != "whole")
         self._notice(booking)
 
     async def _queue(self, line: Line, *, patient: bool) -> None:
-        core, loop, since = self._core, self.loop, self.now()
+        loop, since = self.loop, self.now()
         self.waits_at = line
         try:
             self._place = await line.place(
-                self.deployment, self._order.tenant, loop, now=core.steady(loop), patient=patient
+                self.deployment, self._order.tenant, loop, now=self.steady(), patient=patient
             )
             self.waits_at = None
         except PlanarError:
@@ -185,7 +188,7 @@ class OpenAttempt:
         """Let the next one in where places are scarce. Idempotent."""
         place, self._place = self._place, None
         if place is not None:
-            place.give_back(self._core.steady(self.loop))
+            place.give_back(self.steady())
 
     def lost(self) -> None:
         """Its event loop is gone, and the connection with it. Callable from a finaliser."""
@@ -260,7 +263,7 @@ class OpenAttempt:
             await booking.keep_up(self.produced, now=now)
             if booking.money_left != left:
                 core = self._core
-                core.memory.headroom.told(self._order.tenant, booking.money_left, core.steady(self.loop))
+                core.memory.headroom.told(self._order.tenant, booking.money_left, self.steady())
         if self._pace is not None:
             self._pace.check(self.produced)
         try:
@@ -278,11 +281,10 @@ class OpenAttempt:
         return batch
 
     def _speak(self) -> None:
-        core = self._core
         self.spoke = True
         self.first = self.now()
         if self._watch is not None and self._streamed:
-            self._watch.first_token(core.steady(self.loop))  # a whole answer has no first token
+            self._watch.first_token(self.steady())  # a whole answer has no first token
 
     @property
     def produced(self) -> int:
@@ -391,7 +393,7 @@ class OpenAttempt:
         return frozenset(flags)
 
     def _report(self, usage: Usage | None, error: PlanarError | None, *, cut: bool) -> None:
-        watch, now = self._watch, self._core.steady(self.loop)
+        watch, now = self._watch, self.steady()
         if watch is None:
             return
         if error is not None:

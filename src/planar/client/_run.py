@@ -486,7 +486,7 @@ class Run:
         else:
             self._core.hedges.spent(attempt.cost or 0)
         if self._itinerary is not None:
-            self._itinerary.ended(attempt.stop, record.error, attempt.cost, now=self._core.steady(attempt.loop))
+            self._itinerary.ended(attempt.stop, record.error, attempt.cost, now=attempt.steady())
         if self._observer is not None:
             self._observer.attempt_ended(record.number, record.error)
 
