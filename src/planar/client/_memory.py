@@ -101,4 +101,6 @@ def topic_of(request: ChatRequest, tenant: TenantPath, conversation: str | None)
     if request.cache is not None or request.tools:
         begun = hash((begun, request.cache, *[tool.name for tool in request.tools]))
     same = hash((begun, first)) if conversation is None else conversation
-    return Topic((tenant, same), (tenant, begun) if characters else None, likely_tokens(characters=characters))
+    if not characters:
+        return Topic((tenant, same), None, 0)
+    return Topic((tenant, same), (tenant, begun), likely_tokens(characters=characters))

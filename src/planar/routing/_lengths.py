@@ -45,12 +45,16 @@ class Mean:
 
 
 class Lengths:
-    """What answers to one kind of call have counted, in all and by deployment."""
+    """What answers to one kind of call have counted, by deployment.
 
-    __slots__ = ("_places", "_whole")
+    Attributes:
+        whole: In all.
+    """
+
+    __slots__ = ("_places", "whole")
 
     def __init__(self) -> None:
-        self._whole = Mean()
+        self.whole = Mean()
         self._places: dict[str, Mean] = {}
 
     def likely(self, deployment: str) -> int:
@@ -59,16 +63,14 @@ class Lengths:
         The mean, and not the middle: money is a sum, so the one long answer in ten counts. What a deployment's own
         answers say counts the more of them there are; some models think longer than others.
         """
-        mean, own = self._whole.tokens, self._places.get(deployment)
+        mean, own = self.whole.tokens, self._places.get(deployment)
         if own is not None:
             mean += (own.tokens - mean) * own.count / (own.count + PULL)
         return int(mean + 0.5)
 
-    def learn(self, tokens: int, *, cut: bool, deployment: str | None = None) -> None:
+    def learn(self, tokens: int, *, cut: bool, deployment: str) -> None:
         """Take one answer into account. One thread at a time."""
-        self._whole.add(tokens, cut)
-        if deployment is None:
-            return
+        self.whole.add(tokens, cut)
         own = self._places.get(deployment)
         if own is None:
             if len(self._places) >= PLACES:
@@ -110,7 +112,7 @@ class LengthBoard:
         """
         with self._lock:
             self._latest(self._kinds, kind).learn(tokens, cut=cut, deployment=deployment)
-            self._latest(self._models, kind[1]).learn(tokens, cut=cut)
+            self._latest(self._models, kind[1]).whole.add(tokens, cut)
 
     def _latest(self, known: dict[Key, Lengths], key: Key) -> Lengths:
         """The entry of `key`, moved to the end of those that are kept."""
