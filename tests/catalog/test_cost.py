@@ -7,7 +7,7 @@ import math
 import pickle
 from dataclasses import replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -196,6 +196,11 @@ def test_no_more_compute_is_charged_than_was_bounded_and_unmeasured_compute_is_t
     ("wrong", "said"),
     [
         ({"input": -1}, "input must not be negative"),
+        ({"output": 1.5}, "whole numbers, not 1.5"),
+        ({"cached_input": "1"}, "whole numbers, not '1'"),
+        ({"call": True}, "whole numbers, not True"),
+        ({"tiers": {"flex": 3}}, "is a Price"),
+        ({"steps": (PriceStep(above=9, price=cast("Price", None)),)}, "is a Price"),
         ({"compute_second": 5}, "needs compute_ms_per_token"),
         ({"steps": (PriceStep(above=9, price=Price.FREE), PriceStep(above=5, price=Price.FREE))}, "ascend"),
         ({"steps": (PriceStep(above=9, price=Price(input=1, output=1, tiers={"a": Price.FREE})),)}, "of its own"),
@@ -323,6 +328,11 @@ def test_a_key_that_names_no_deployment_is_refused(key: str) -> None:
 def test_a_price_that_is_no_whole_number_of_pico_usd_is_refused(rate: str | int) -> None:
     with pytest.raises(planar.ConfigurationError, match="pico-USD"):
         Price.per_million(input=rate, output=1)
+
+
+def test_a_catalog_takes_nothing_else_for_a_price() -> None:
+    with pytest.raises(planar.ConfigurationError, match="the price of a:small is a"):
+        Catalog(prices={"a:small": cast("Price", 3)})
 
 
 def test_a_local_model_is_free_and_says_that_it_was_not_priced(smollm2: str) -> None:

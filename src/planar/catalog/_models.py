@@ -26,7 +26,7 @@ class Catalog:
         snapshot: Whether what the package knows of vendors' models is used. It is read when it is first needed.
 
     Raises:
-        ConfigurationError: A key is not `provider:model`.
+        ConfigurationError: A key is not `provider:model`, or a price is no `Price`.
 
     Example:
         >>> catalog = Catalog(prices={"groq:llama-3.3-70b": Price.per_million(input="0.59", output="0.79")})
@@ -43,6 +43,12 @@ class Catalog:
     ) -> None:
         self._models = dict(models or {})
         for key, price in (prices or {}).items():
+            given: object = price
+            if not isinstance(given, Price):
+                raise ConfigurationError(
+                    f"the price of {key} is a planar.Price, such as Price.per_million(input='0.10', output='0.40'),"
+                    f" not {given!r}"
+                )
             self._models[key] = replace(self._models.get(key) or ModelInfo(id=key.partition(":")[2]), price=price)
         for key in self._models:
             provider, colon, model = key.partition(":")

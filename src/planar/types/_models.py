@@ -53,8 +53,8 @@ class Price:
         source: Where the figures were read, and `as_of` when.
 
     Raises:
-        ConfigurationError: A figure is negative, steps are not in ascending order, a step or tier has what it must
-            not have, or compute is priced without a bound.
+        ConfigurationError: A figure is negative or no whole number, steps are not in ascending order, a step or tier is
+            no `Price` or has what it must not have, or compute is priced without a bound.
     """
 
     input: int
@@ -175,6 +175,12 @@ _figures = attrgetter(
 
 def _problem(price: Price) -> str:
     """Why this cannot be a price; empty if it can."""
+    strange: list[object] = [value for value in _figures(price) if value is not None and type(value) is not int]
+    if strange:
+        return f"figures are whole numbers, not {strange[0]!r}: Price.per_million takes USD per million tokens"
+    inner: list[object] = [*[step.price for step in price.steps], *price.tiers.values()]
+    if not all(isinstance(each, Price) for each in inner):
+        return "the price of each step and tier is a Price"
     if min(value or 0 for value in _figures(price)) < 0:
         named = {each.name: getattr(price, each.name) for each in fields(price) if each.init}
         below = [name for name, value in named.items() if isinstance(value, int) and value < 0]
