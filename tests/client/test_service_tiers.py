@@ -172,7 +172,7 @@ async def test_under_a_limit_on_money_a_tier_without_a_price_is_not_asked_for() 
     provider = Billed("scale")
     client = client_of(provider, planar.Limit.usd(1, per="day"))
 
-    with pytest.raises(planar.UnknownPriceError):
+    with pytest.raises(planar.UnknownPriceError, match=r"at the tier 'scale': give its Price tiers=\{'scale'"):
         await client.infer("A river?", tenant="acme", service_tier="scale")
 
     assert provider.received == []

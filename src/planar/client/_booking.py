@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 
 from planar.catalog import cost_bound, cost_of
 from planar.client._deployments import bounding_price
-from planar.errors import InvalidRequestError, QuotaExceededError, StoreError
+from planar.errors import InvalidRequestError, QuotaExceededError, StoreError, UnknownPriceError
 from planar.events import Notice
 from planar.protocols import QuotaStore
 from planar.types import Alert, Amount, Candidate, Charge, Lease, LeaseId, Price, TenantPath, Usage
@@ -330,6 +330,16 @@ async def book(store: QuotaStore, terms: Terms, *, lease_id: str, now: float) ->
             if terms.at_once or smaller >= output or smaller < min(LEAST, size):
                 raise
             output = smaller
+        except UnknownPriceError as error:
+            if terms.candidate.info.price is None:
+                raise
+            name, tier = terms.candidate.deployment, terms.tier
+            raise UnknownPriceError(
+                f"{error.scope or terms.tenant} has a money limit, and nobody knows what {name} costs at the tier"
+                f" {tier!r}: give its Price tiers={{{tier!r}: ...}}, or leave service_tier out",
+                deployment=name,
+                scope=error.scope,
+            ) from None
         else:
             return Booking(store, terms, lease, now=now)
 
