@@ -329,3 +329,17 @@ async def test_embeddings_are_retried_by_the_same_rules() -> None:
 
     assert found.vectors == ((1.0,),)
     assert [row.flags for row in await rows_of(client)] == [{"failed"}, {"failed"}, set()]
+
+
+@pytest.mark.parametrize("tier", [None, "flex"])
+async def test_the_cost_of_an_embedding_is_bounded_by_its_texts_alone(tier: str | None) -> None:
+    class Vectors(ScriptedProvider):
+        async def embed(self, request: Any, *, model: str, call: Any) -> planar.Embeddings:
+            return planar.Embeddings(vectors=((1.0,),), model=model, usage=Usage(input_tokens=3))
+
+    client = client_of(Vectors(name="one", price=PRICE))
+    ceiling = planar.Constraints(max_cost_usd=Decimal("0.0001"))
+
+    found = await client.embed("Ebro", model="any", constraints=ceiling, service_tier=tier)
+
+    assert found.cost_usd == Decimal("0.000003")

@@ -345,7 +345,10 @@ class Planar:
         texts = checked_inputs(inputs)
         if dimensions is not None and (type(dimensions) is not int or dimensions < 1):
             raise InvalidRequestError(f"dimensions must be a whole number of at least 1, not {dimensions!r}")
-        asked = replace(self._order("\n".join(texts), options, whole=True), needs=frozenset(("embeddings",)))
+        asked = self._order("\n".join(texts), options, whole=True)
+        # A vector is no text that could become longer, and is sent without a tier.
+        bounded = replace(asked.request, max_tokens=1, service_tier=None)
+        asked = replace(asked, request=bounded, needs=frozenset(("embeddings",)))
         request = EmbedRequest(inputs=texts, dimensions=dimensions, extra_body=asked.request.extra_body)
         return await embed(self._core, asked, request)
 
