@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import Any
 
 import genai_prices
 import pytest
+from genai_prices import types
 
 import planar
 from planar.catalog import Catalog, cost_bound, cost_of
@@ -256,6 +258,21 @@ def test_refreshed_prices_are_those_of_the_installed_package_and_the_operators_s
     assert fresh.price.input == 150_000
     assert fresh.tokenizer == "o200k_base"
     assert ours.price == mine
+
+
+def test_prices_of_a_form_that_is_not_known_here_are_refused_and_not_read_in_part() -> None:
+    known = genai_prices.data_snapshot.get_snapshot()
+    (openai,) = [provider for provider in known.providers if provider.id == "openai"]
+    strange = dataclasses.replace(openai.models[0], match=types.ClauseRegex(regex="^gpt-(a|b)$"))
+    changed = dataclasses.replace(openai, models=[strange])
+    fetched = genai_prices.data_snapshot.DataSnapshot(providers=[changed], from_auto_update=True)
+    genai_prices.data_snapshot.set_custom_snapshot(fetched)
+
+    try:
+        with pytest.raises(planar.ConfigurationError, match="install a newer Planar"):
+            Catalog().refreshed()
+    finally:
+        genai_prices.data_snapshot.set_custom_snapshot(None)
 
 
 def test_a_price_that_is_not_known_any_more_does_not_fall_back_to_the_old_one() -> None:

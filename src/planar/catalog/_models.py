@@ -94,12 +94,20 @@ class Catalog:
 
         Raises:
             MissingExtraError: `genai-prices` is not installed.
+            ConfigurationError: What was fetched has a form that this version of Planar does not know.
         """
         from planar.catalog._prices import snapshot
 
         made = Catalog(models=self._models, snapshot=self._snapshot)
         made._listed, made._filed = self._listed, self._filed
-        made._fresh = Snapshot(snapshot())
+        try:
+            made._fresh = Snapshot(snapshot())
+        except ValueError as error:
+            # One model left out could let another, which has a wider name, stand for it.
+            raise ConfigurationError(
+                f"the prices that genai-prices has now cannot be read: {error}; install a newer Planar, or refresh"
+                " before genai_prices.UpdatePrices() has fetched any"
+            ) from error
         return made
 
     def describe(
