@@ -107,22 +107,28 @@ def picture(found: Outcomes, worlds: Iterable[str], path: Path) -> None:
     mpl.rcParams["svg.hashsalt"] = "routesim"  # the same figures make the same file
     mpl.rcParams["svg.fonttype"] = "none"  # text stays text: a third of the size
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     names = list(worlds)
-    figure, panels = plt.subplots(1, len(names), figsize=(4.6 * len(names), 4.2), squeeze=False)
+    figure, panels = plt.subplots(1, len(names), figsize=(3.4 * len(names), 4.4), squeeze=False)
+    looks = [*zip(THEIRS, ["#777777"] * 8, "o^v<>spX", strict=True)]
+    looks += zip(OURS, ("#27632a", "#1f4e9c", "#c0392b"), "DDD", strict=True)
     for world, panel in zip(names, panels[0], strict=True):
-        for group, colour, marker in ((THEIRS, "#888888", "o"), (OURS, "#c0392b", "D")):
-            for each in group:
-                outcome = found[world, each.name]
-                panel.scatter([outcome.usd], [outcome.at(0.99)], color=colour, marker=marker, s=28)
-                label = each.name.removeprefix("planar: ")
-                panel.annotate(
-                    label, (outcome.usd, outcome.at(0.99)), textcoords="offset points", xytext=(5, 4), fontsize=7
-                )
+        for each, colour, marker in looks:
+            outcome = found[world, each.name]
+            at = ([outcome.usd], [outcome.at(0.99)])
+            panel.scatter(*at, color=colour, marker=marker, s=34, label=each.name, alpha=0.85)
         panel.set_yscale("log")
+        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.yaxis.set_major_formatter("{x:g}")
+        panel.yaxis.set_minor_formatter(NullFormatter())
+        panel.set_xlim(left=0)
         panel.set_xlabel("spent, USD")
         panel.set_title(world)
-        panel.margins(x=0.25, y=0.15)
+        panel.margins(x=0.1, y=0.12)
     panels[0][0].set_ylabel("p99 time to first token, s")
-    figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
+    handles, labels = panels[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncols=4, fontsize=8, frameon=False)
+    figure.tight_layout(rect=(0, 0.16, 1, 1))
+    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+    plt.close(figure)
