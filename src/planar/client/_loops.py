@@ -55,8 +55,6 @@ def current_loop() -> Loop:
 
 
 class _AsyncioLoop:
-    __slots__ = ("_loop", "monotonic", "steady")
-
     time = staticmethod(time.time)
 
     def __init__(self) -> None:
@@ -66,7 +64,7 @@ class _AsyncioLoop:
         # The clock of `anyio.current_time()`, virtual ones included. Most loops only pass on what the system says, and
         # a call reads it a dozen times: then the system is asked itself.
         passed_on = getattr(loop.time, "__func__", None) is asyncio.BaseEventLoop.time
-        self.monotonic = time.monotonic if passed_on else loop.time
+        self.monotonic: Callable[[], float] = time.monotonic if passed_on else loop.time
         self.steady = self.monotonic
 
     def runs_here(self) -> bool:

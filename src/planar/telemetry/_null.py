@@ -11,7 +11,7 @@ from planar.types import Completion, Route
 
 
 class NullTelemetry:
-    """Sees every request and keeps nothing of it. Costs one call per request."""
+    """Keeps nothing of any request. Costs nothing: a client that was given it tells it nothing."""
 
     def request(self, context: RequestContext) -> AbstractContextManager[RequestObserver]:
         """One shared observer that forgets."""
