@@ -406,3 +406,39 @@ async def test_an_early_leave_of_a_withheld_answer_has_no_words_and_is_settled()
             async for _ in stream:
                 raise AssertionError("nothing is shown before it was checked")
     assert [row.flags for row in await rows_of(client)] == [{"cut", "estimated"}]
+
+
+def graded(*providers: ScriptedProvider, **quality: float) -> planar.Planar:
+    infos = {f"{name}:default": planar.ModelInfo(id="default", quality=good) for name, good in quality.items()}
+    return client_of(*providers, catalog=planar.Catalog(models=infos))
+
+
+async def test_who_is_no_better_is_asked_where_a_deployment_fails() -> None:
+    down = scripted([planar.ProviderServerError("down", provider="small")], name="small")
+    client = graded(down, scripted("Ebro", name="large"), small=80.0, large=70.0)
+
+    completion = await client.infer("Rivers?", model="any", strategy=unless("nothing"))
+
+    assert completion.text == "Ebro"
+
+
+async def test_who_is_no_better_is_not_asked_where_an_answer_would_be_rejected() -> None:
+    large = scripted("Ebro", name="large")
+    client = graded(scripted("No idea", name="small"), large, small=80.0, large=70.0)
+
+    completion = await client.infer("Rivers?", model="any", strategy=unless("No idea"))
+
+    assert completion.text == "No idea", "nobody better is left: it is given as it is"
+    assert large.received == []
+
+
+async def test_a_rejection_goes_past_those_that_are_no_better() -> None:
+    middle = scripted("Tajo", name="middle")
+    client = graded(
+        scripted("No idea", name="small"), middle, scripted("Ebro", name="large"), small=60.0, middle=50.0, large=90.0
+    )
+
+    completion = await client.infer("Rivers?", model="any", strategy=unless("No idea"))
+
+    assert completion.text == "Ebro"
+    assert middle.received == []

@@ -358,11 +358,8 @@ def test_a_cascade_escalates_only_to_what_is_better() -> None:
 
     route = plan(planar.Cascade(lambda completion: True), *known)
 
-    assert order(route) == "ca"
-    assert (route.verdicts[1].dropped_by, route.verdicts[1].detail) == (
-        "strategy",
-        "no better than one that is asked before it",
-    )
+    assert order(route) == "cba"
+    assert route.verdicts[1].detail == "no better than one before it: asked only where that fails"
 
 
 def test_the_preferred_vendor_comes_first_and_who_is_left_alone_last() -> None:

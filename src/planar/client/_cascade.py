@@ -10,7 +10,7 @@ from typing import TypeAlias, cast
 from planar.client._account import Account
 from planar.client._answer import folded
 from planar.client._attempt import OpenAttempt
-from planar.client._itinerary import Itinerary
+from planar.client._itinerary import Itinerary, Stop
 from planar.client._output import parse_output
 from planar.errors import AnswerRejectedError, OutputInvalidError
 from planar.events import Event, Finish, UsageReported
@@ -48,10 +48,9 @@ class Judge:
         self._shape = shape
         self._now = now
 
-    @property
-    def withholds(self) -> bool:
-        """The words of an attempt that is made now are for the check first."""
-        return self._itinerary.has_more
+    def withholds(self, stop: Stop) -> bool:
+        """The words of an attempt that is made there now are for the check first."""
+        return self._itinerary.can_escalate(stop)
 
     async def take(self, attempt: OpenAttempt, batch: Sequence[Event]) -> Sequence[Event] | None:
         """Keep a batch; once the answer is whole and will do, give all of its words.
@@ -67,7 +66,7 @@ class Judge:
         # Booked before it is checked: that may take longer than a lease lives.
         await attempt.leave(None)
         await attempt.settle(None, cut=False)
-        if self._itinerary.can_escalate(attempt.cost):
+        if self._itinerary.can_escalate(attempt.stop, attempt.cost):
             await self._examine(attempt)
         attempt.gave()
         return words

@@ -10,6 +10,7 @@ from planar.client._core import Core
 from planar.client._deployments import Deployment
 from planar.client._ends import another_may_serve
 from planar.errors import (
+    AnswerRejectedError,
     NoPlaceError,
     PlanarError,
     ProviderConnectionError,
@@ -17,7 +18,7 @@ from planar.errors import (
     QuotaExceededError,
     UnknownPriceError,
 )
-from planar.routing import backoff
+from planar.routing import backoff, quality_of
 from planar.types import NANO, Candidate, Route, RouteRequest
 
 
@@ -73,12 +74,12 @@ class Itinerary:
         """Somebody was not asked yet, and the call has attempts left."""
         return bool(self._left) and self._asked < self._core.retry.attempts
 
-    def can_escalate(self, cost: int | None) -> bool:
-        """Somebody was not asked yet whom the call may still ask after an attempt at this cost."""
+    def can_escalate(self, stop: Stop, cost: int | None = 0) -> bool:
+        """Somebody who may be better was not asked yet, and may be asked after an attempt there at this cost."""
         if not self.has_more:
             return False
         spent = None if cost is None or self._spent is None else self._spent + cost
-        return any(self._fits(stop, spent) for stop in self._left)
+        return any(self._fits(one, spent) and _may_be_better(one, stop) for one in self._left)
 
     def first(self, now: float) -> Stop | None:
         """Whom to ask first; `None` if the call's cost ceiling leaves nobody."""
@@ -133,6 +134,10 @@ class Itinerary:
         """Take note of an attempt that is over, and of what it was booked at."""
         self._spent = None if cost is None or self._spent is None else self._spent + cost
         name = stop.deployment.name
+        if isinstance(error, AnswerRejectedError):
+            # Nobody would look at what they answer: who is no better than what was rejected is not asked.
+            self._left = [one for one in self._left if _may_be_better(one, stop)]
+            self._failed = {key: one for key, one in self._failed.items() if _may_be_better(one.stop, stop)}
         if error is not None:
             before = self._failed.get(name)
             self._failed[name] = _Failed(stop, error, now, 1 if before is None else before.times + 1)
@@ -209,6 +214,11 @@ def _ceiling(request: RouteRequest) -> int | None:
     given = [own, *[policy.max_cost_usd for _, policy in request.policies]]
     ceilings = [ceiling for ceiling in given if ceiling is not None]
     return int(min(ceilings) * NANO) if ceilings else None
+
+
+def _may_be_better(one: Stop, other: Stop) -> bool:
+    good, least = quality_of(one.candidate), quality_of(other.candidate)
+    return good is None or least is None or good > least
 
 
 def _retry_after(error: PlanarError) -> float | None:

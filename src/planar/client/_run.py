@@ -269,7 +269,7 @@ class Run:
         while True:
             if stop.pause > 0:
                 await anyio.sleep(stop.pause)
-            withheld = self._judge is not None and self._judge.withholds
+            withheld = self._judge is not None and self._judge.withholds(stop)
             attempt = OpenAttempt(
                 self._core,
                 self._order,

@@ -7,7 +7,7 @@ have, what tenants have left, and how much may be asked again. Those are state m
 from planar.routing._breaker import Breaker
 from planar.routing._budgets import HedgeBudget, RetryBudget, backoff
 from planar.routing._caches import CacheBoard, Topic, Warmth
-from planar.routing._estimates import Estimates
+from planar.routing._estimates import Estimates, quality_of
 from planar.routing._fair import FairPlaces, NoRoom, Ticket
 from planar.routing._headroom import HeadroomBoard
 from planar.routing._health import HealthBoard, Place, Watch
@@ -65,6 +65,7 @@ __all__ = [
     "Watch",
     "Weighted",
     "backoff",
+    "quality_of",
     "replay",
     "verdict_of",
 ]

@@ -48,7 +48,7 @@ class Estimates:
 
     def qualities(self) -> list[float | None]:
         """0 to 100: for this prompt, where somebody has said, or in general."""
-        return [one.info.quality if one.quality is None else one.quality for one in self.candidates]
+        return [quality_of(one) for one in self.candidates]
 
     def waits(self) -> list[float]:
         """Expected seconds until a first token comes, from somebody else where this one fails."""
@@ -84,6 +84,11 @@ class Estimates:
             "ttft": first,
             "seconds": [None if a is None or b is None else a + b for a, b in zip(first, rest, strict=True)],
         }
+
+
+def quality_of(one: Candidate) -> float | None:
+    """0 to 100: for this prompt, where somebody has said, or in general."""
+    return one.info.quality if one.quality is None else one.quality
 
 
 def is_silent(health: Health) -> bool:

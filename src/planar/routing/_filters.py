@@ -9,6 +9,7 @@ from functools import partial
 from typing import TypeAlias
 
 from planar.catalog import expected_cost
+from planar.routing._estimates import quality_of
 from planar.types import NANO, Candidate, Capability, Constraints, RouteRequest
 from planar.types._routes import Reason
 
@@ -118,7 +119,7 @@ def _elsewhere(regions: frozenset[str], candidate: Candidate) -> Refusal | None:
 
 
 def _worse(least: float, candidate: Candidate) -> Refusal | None:
-    quality = candidate.info.quality if candidate.quality is None else candidate.quality
+    quality = quality_of(candidate)
     if quality is not None and quality >= least:
         return None
     return "min_quality", ("its quality is {}", "unknown" if quality is None else quality)

@@ -269,7 +269,7 @@ class Cascade(_Recorded):
 
     Until then the caller has none of its words. The last that can be asked is not checked: its answer is given as it
     is, and streams. What was rejected is in the ledger and in `completion.attempts`, and costs what it cost. Whoever is
-    known to be no better than one before is not asked at all.
+    known to be no better than one whose answer was rejected is not asked.
 
     Args:
         check: Called with the `Completion`; says whether it will do. It may be async. What it raises ends the call.
@@ -285,19 +285,18 @@ class Cascade(_Recorded):
             raise ConfigurationError(f"Cascade needs a check to call with the completion, not {self.check!r}")
 
     def rank(self, request: RouteRequest, these: Estimates) -> Ranking:
-        """The inner order, without those that are known to be no better than one before them."""
+        """The inner order. Who is known to be no better than one before is asked only where that one fails."""
         inner = strategy_of(self.otherwise).rank(request, these)
         qualities = these.qualities()
-        steps: list[int] = []
+        notes = dict(inner.notes)
         best = -_LAST
         for row in inner.order:
             good = qualities[row]
-            if good is None or good > best:
-                steps.append(row)
-                best = best if good is None else good
+            if good is not None and good <= best:
+                notes[row] = ("no better than one before it: asked only where that fails",)
+            best = best if good is None else max(best, good)
         terms = {**inner.terms, "quality": qualities}
-        why_not = "no better than one that is asked before it"
-        return Ranking(order=steps, why=inner.why, terms=terms, why_not=why_not, notes=inner.notes)
+        return Ranking(order=inner.order, why=inner.why, terms=terms, why_not=inner.why_not, notes=notes)
 
     def to_data(self) -> JSON:
         """Without the check: it decides after the route."""
