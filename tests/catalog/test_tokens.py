@@ -58,8 +58,11 @@ def test_a_text_is_as_likely_as_the_same_text_as_a_part(text: str) -> None:
     assert input_bound(in_part) == input_bound(prompt(text))
 
 
-def test_what_is_likely_fits_in_the_context_window() -> None:
-    assert input_bound(prompt("river " * 1_000)).likely_of(ModelInfo(id="any", context_window=100)) == 100
+def test_what_is_likely_says_so_where_it_does_not_fit() -> None:
+    found = input_bound(prompt("river " * 1_000))
+
+    assert found.likely_of(ModelInfo(id="any", context_window=100)) > 1_000
+    assert found.of(ModelInfo(id="any", context_window=100)) == 100
 
 
 def test_tools_and_shapes_are_likely_to_count() -> None:

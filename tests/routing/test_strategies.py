@@ -177,8 +177,10 @@ def test_costs_that_are_reckoned_at_once_are_those_that_are_reckoned_one_by_one(
 def test_no_fallback_passes_over_what_any_policy_says(request: RouteRequest, known: list[Candidate]) -> None:
     route = CostRouter().plan(request, known)
 
+    # Which of them an estimated prompt excludes depends on who else is left.
+    short = [replace(each, input_tokens_likely=0) for each in known]
     for wanted in (request.constraints, *[policy for _, policy in request.policies]):
-        alone = CostRouter().plan(RouteRequest(model="fast", tenant="acme", constraints=wanted), known)
+        alone = CostRouter().plan(RouteRequest(model="fast", tenant="acme", constraints=wanted), short)
         passing = {kept.deployment for kept in alone.order}
         assert {kept.deployment for kept in route.order} <= passing
 
@@ -391,6 +393,15 @@ def test_a_prompt_that_may_not_fit_asks_the_others_first() -> None:
 
     assert order(route) == "ba"
     assert route.verdicts[0].detail == "the prompt may not fit it"
+
+
+def test_a_prompt_that_cannot_fit_excludes_unless_that_would_be_everybody() -> None:
+    small = one("a", context_window=100, input_tokens_likely=260)
+    large = one("b", context_window=1000, input_tokens_likely=260)
+
+    assert order(plan("ordered", small, large)) == "b"
+    assert plan("ordered", small, large).verdicts[0].detail == "not even half of some 261 tokens fits 100"
+    assert order(plan("ordered", small)) == "a"
 
 
 def test_a_route_says_whose_policy_dropped_one() -> None:

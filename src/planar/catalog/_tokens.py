@@ -73,7 +73,7 @@ class InputBound:
         return tokens if window is None or tokens <= window else window
 
     def likely_of(self, model: ModelInfo, *, text: int | None = None) -> int:
-        """What this model will probably make of it: an estimate, and never above `of`.
+        """What this model will probably make of it, whether that fits it or not: an estimate.
 
         Args:
             text: The tokens of the texts (`texts_of`), where somebody has counted those.
@@ -88,11 +88,8 @@ class InputBound:
                 tokens += _LIKELY_FOR_TOOLS
         if self.media:
             tokens += sum([media_likely(part, model.id) for part in self.media])
-            tokens = min(tokens, self.of(model))
-        # Without those it is below the bound as it is made, and the window alone is left to look at: this runs for
-        # every candidate.
-        window = model.context_window
-        return tokens if window is None or tokens <= window else window
+            tokens = min(tokens, self.tokens + sum([media_bound(part, model.id) for part in self.media]))
+        return tokens
 
 
 @lru_cache(maxsize=1024)

@@ -71,6 +71,9 @@ class Core:
         """The retry budget of a deployment, which all calls share."""
         known = self._retries.get(deployment)
         if known is None:
+            if len(self._retries) >= _KEPT:
+                # Callers may name models without end: who has not been seen for longest begins anew.
+                self._retries.pop(next(iter(self._retries)), None)
             known = self._retries[deployment] = RetryBudget(self.retry)
         return known
 
@@ -127,6 +130,8 @@ def plan(core: Core, order: Order, *, now: float) -> tuple[Route, dict[str, Depl
 
 
 _none: frozenset[str] = frozenset()
+_KEPT = 4096
+"""Deployments whose retry budgets are remembered."""
 _nothing_known: Mapping[str, float] = {}
 _LABEL = "label"
 

@@ -91,7 +91,7 @@ class Counting:
             if tokenizer in self._found:
                 return
             vocabulary = self._vocabularies.get(tokenizer)
-            if vocabulary is not None and _installed():
+            if vocabulary is not None:
                 thread = threading.Thread(target=self._load, args=(tokenizer, vocabulary), name="planar-tiktoken")
                 self._threads[tokenizer] = thread
                 thread.start()
@@ -99,7 +99,7 @@ class Counting:
 
     def _load(self, tokenizer: str, vocabulary: Vocabulary) -> None:
         path = vocabulary.file(self._environ)
-        if path is None or not path.is_file():
+        if path is None or not path.is_file() or not _installed():
             return
         try:
             from planar.catalog._tiktoken import text_counter

@@ -48,7 +48,7 @@ class Estimates:
 
     def qualities(self) -> list[float | None]:
         """0 to 100: for this prompt, where somebody has said, or in general."""
-        return [quality_of(one) for one in self.candidates]
+        return [one.info.quality if one.quality is None else one.quality for one in self.candidates]
 
     def waits(self) -> list[float]:
         """Expected seconds until a first token comes, from somebody else where this one fails."""

@@ -24,11 +24,13 @@ def sieve(request: RouteRequest, candidates: Sequence[Candidate]) -> dict[int, R
     """Those that do not pass, by index: the first filter that each fails, and why.
 
     The order is policy (the platform's and the tenants' first, then the call's own constraints), capability, context,
-    headroom. A headroom excludes only while it is fresh, and never the last: then the store refuses, and says why.
+    headroom. A prompt that was estimated excludes only where half of the estimate does not fit, and a headroom only
+    while it is fresh; neither excludes the last, for then the provider or the store refuses, and says why.
     """
     filters = [*_active(request)]
     room = 1 if request.max_tokens is None else request.max_tokens
     gone: dict[int, Refusal] = {}
+    tight: dict[int, Refusal] = {}
     for index, candidate in enumerate(candidates):
         for refuses in filters:
             refusal = refuses(candidate)
@@ -37,10 +39,16 @@ def sieve(request: RouteRequest, candidates: Sequence[Candidate]) -> dict[int, R
                 break
         else:
             window = candidate.info.context_window
-            # The byte bound is up to four times the truth: only a prompt that was counted may exclude.
-            if window is not None and not candidate.input_estimated and candidate.input_tokens_bound + room > window:
-                needed = candidate.input_tokens_bound + room
-                gone[index] = "context", ("{} tokens do not fit {}", needed, window)
+            if window is not None:
+                if not candidate.input_estimated:
+                    if candidate.input_tokens_bound + room > window:
+                        needed = candidate.input_tokens_bound + room
+                        gone[index] = "context", ("{} tokens do not fit {}", needed, window)
+                elif candidate.input_tokens_likely // 2 + room > window:
+                    needed = candidate.input_tokens_likely + room
+                    tight[index] = "context", ("not even half of some {} tokens fits {}", needed, window)
+    if tight and len(tight) + len(gone) < len(candidates):
+        gone.update(tight)
     if request.headroom is not None and request.headroom_age is not None and request.headroom_age <= FRESH:
         _within(request.headroom, candidates, gone, tier=request.service_tier)
     return gone
