@@ -213,11 +213,15 @@ class Fold:
         """The tools that the model asked for, in order."""
         return tuple([block.part() for block in self._blocks if isinstance(block, _Request)])
 
-    def message(self, text: str) -> Message:
-        """The answer as a turn that can be sent back, `text` being its text: signatures and order are kept."""
+    def message(self, text: str | None = None) -> Message:
+        """The answer as a turn that can be sent back: signatures and order are kept.
+
+        Args:
+            text: The answer's text, where somebody has put it together already.
+        """
         blocks = self._blocks
         if not self.refusals and all(isinstance(block, _Words) and block.signature is None for block in blocks):
-            return Message("assistant", text)
+            return Message("assistant", self.text if text is None else text)
         parts: list[Part] = [block.part() for block in blocks]
         if self.refusals:
             parts.append(Refusal(self.refusal))
