@@ -350,7 +350,7 @@ def test_a_conversation_stays_until_leaving_costs_less() -> None:
     assert order(leaves) == "ba"
 
 
-def test_a_cascade_escalates_only_to_what_is_better() -> None:
+def test_a_cascade_says_who_is_asked_only_where_another_fails() -> None:
     cheap, mid, dear = (Price.per_million(input=usd, output=usd) for usd in (1, 2, 3))
     known = [
         one("a", price=dear, quality=90.0, input_tokens_likely=9),
@@ -461,6 +461,7 @@ def test_the_route_of_another_router_is_not_replayed() -> None:
     ("make", "says"),
     [
         (lambda: planar.Weighted({}), "needs weights by deployment"),
+        (lambda: planar.Weighted(3), "needs weights by deployment"),  # type: ignore[arg-type]
         (lambda: planar.Weighted({"a:m": 0}), "must be a number above 0"),
         (lambda: planar.Weighted({"a:m": float("nan")}), "must be a number above 0"),
         (lambda: planar.Balanced(usd_per_second=0.01), "must be a Decimal"),  # type: ignore[arg-type]

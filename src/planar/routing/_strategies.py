@@ -200,13 +200,15 @@ class Weighted(_Recorded):
     weights: Mapping[str, float]
 
     def __post_init__(self) -> None:
+        weights: object = self.weights
+        if not isinstance(weights, Mapping) or not weights:
+            raise ConfigurationError("Weighted needs weights by deployment, such as {'openai:gpt-6-luna': 3}")
+        object.__setattr__(self, "weights", dict(self.weights))
         for deployment, weight in self.weights.items():
             given: object = weight
             good = isinstance(given, int | float) and not isinstance(given, bool) and math.isfinite(given) and given > 0
             if not good:
                 raise ConfigurationError(f"the weight of {deployment!r} must be a number above 0, not {weight!r}")
-        if not self.weights:
-            raise ConfigurationError("Weighted needs weights by deployment, such as {'openai:gpt-6-luna': 3}")
 
     def __hash__(self) -> int:
         return hash(tuple(sorted(self.weights.items())))
