@@ -343,3 +343,16 @@ async def test_the_cost_of_an_embedding_is_bounded_by_its_texts_alone(tier: str 
     found = await client.embed("Ebro", model="any", constraints=ceiling, service_tier=tier)
 
     assert found.cost_usd == Decimal("0.000003")
+
+
+def test_retry_budgets_of_names_without_end_are_forgotten_and_those_in_use_are_one_each() -> None:
+    core = client_of(scripted("Ebro"))._core
+    first = core.retries_of("a:first")
+
+    again = core.retries_of("a:first")
+    for number in range(5000):
+        core.retries_of(f"a:{number}")
+
+    assert again is first
+    assert len(core._retries) <= 4096
+    assert core.retries_of("a:first") is not first

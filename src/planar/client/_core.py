@@ -65,17 +65,20 @@ class Core:
     closed: bool = False
     runs: set[Run] = field(default_factory=set["Run"])
     draining: set[OpenAttempt] = field(default_factory=set["OpenAttempt"])
+    _counted_anew: Lock = field(default_factory=Lock)
     _retries: dict[str, RetryBudget] = field(default_factory=dict[str, RetryBudget])
 
     def retries_of(self, deployment: str) -> RetryBudget:
         """The retry budget of a deployment, which all calls share."""
         known = self._retries.get(deployment)
-        if known is None:
+        return known or self._first_retries_of(deployment)
+
+    def _first_retries_of(self, deployment: str) -> RetryBudget:
+        with self._counted_anew:
             if len(self._retries) >= _KEPT:
-                # Callers may name models without end: who has not been seen for longest begins anew.
-                self._retries.pop(next(iter(self._retries)), None)
-            known = self._retries[deployment] = RetryBudget(self.retry)
-        return known
+                # Callers may name models without end: whoever was named first begins anew when it is named again.
+                del self._retries[next(iter(self._retries))]
+            return self._retries.setdefault(deployment, RetryBudget(self.retry))
 
     def steady(self, loop: Loop) -> float:
         """Seconds on a clock that all event loops of this process share, where health and budgets live."""
